@@ -1,0 +1,140 @@
+"""What is said in a conversation, in no provider's dialect."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal, TypeAlias
+
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+JsonObject: TypeAlias = "dict[str, Json]"
+
+NOTHING: Mapping[str, Json] = MappingProxyType({})
+"""The empty `extra`."""
+
+Role = Literal["system", "user", "assistant"]
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """`extra` keeps the block's fields we give no meaning to, such as `cache_control`."""
+
+    text: str
+    extra: Mapping[str, Json] = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image by `url`, or by base64 `data` with its `media_type`. URLs are never fetched."""
+
+    url: str | None = None
+    data: str | None = None
+    media_type: str | None = None
+    detail: str | None = None
+    extra: Mapping[str, Json] = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Audio:
+    """Base64 `data` in `format` (wav, mp3, …)."""
+
+    data: str
+    format: str
+    extra: Mapping[str, Json] = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A file by `url`, `data` (base64), plain `text` or a provider's `file_id`."""
+
+    media_type: str | None = None
+    data: str | None = None
+    url: str | None = None
+    text: str | None = None
+    file_id: str | None = None
+    name: str | None = None
+    extra: Mapping[str, Json] = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Thinking:
+    """Reasoning that a model showed. `signature` and `redacted` are the provider's own seal:
+    of use only to the provider that made them, so never sent to another."""
+
+    text: str
+    signature: str | None = None
+    redacted: str | None = None
+    extra: Mapping[str, Json] = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A function call a model asked for; `arguments` is JSON text as the model wrote it."""
+
+    id: str
+    name: str
+    arguments: str
+    extra: Mapping[str, Json] = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What a function call gave back."""
+
+    call_id: str
+    parts: tuple[Text | Image | Document, ...]
+    is_error: bool = False
+    extra: Mapping[str, Json] = NOTHING
+
+
+Part: TypeAlias = Text | Image | Audio | Document | Thinking | ToolCall | ToolResult
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn. Tool results stand in user messages (as in Anthropic's API)."""
+
+    role: Role
+    parts: tuple[Part, ...]
+    name: str | None = None
+    extra: Mapping[str, Json] = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function the model may call; `schema` is the JSON Schema of its arguments."""
+
+    name: str
+    description: str = ""
+    schema: Mapping[str, Json] = field(default_factory=dict)
+    strict: bool | None = None
+    extra: Mapping[str, Json] = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class ToolChoice:
+    """`auto`, `none`, `any` (must call one), or `tool` with a `name`."""
+
+    mode: Literal["auto", "none", "any", "tool"] = "auto"
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseFormat:
+    """`text`, `json` (any object) or `json_schema`."""
+
+    kind: Literal["text", "json", "json_schema"] = "text"
+    name: str = "answer"
+    schema: Mapping[str, Json] = NOTHING
+    strict: bool | None = None
+    description: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reasoning:
+    """How much to think: an `effort` word, a `budget_tokens`, or `enabled=False` for none."""
+
+    enabled: bool = True
+    effort: str | None = None
+    budget_tokens: int | None = None

@@ -1,0 +1,35 @@
+"""How an attempt ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pointsman.domain.usage import NO_USAGE, Usage
+from pointsman.errors import FailureKind
+
+OutcomeKind = FailureKind | Literal["ok", "abandoned", "rejected"]
+"""`abandoned`: the client left, or a hedge lost. `rejected`: our own refusal, or the caller's
+mistake: nothing that tells against the provider."""
+
+FAILURES: frozenset[str] = frozenset(
+    {"throttled", "overloaded", "unavailable", "timeout", "refused", "malformed"}
+)
+"""The kinds that tell against a deployment. A content filter or a full context does not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`ttft_s` is seconds to the first content, `seconds` to the end; both from dispatch."""
+
+    kind: OutcomeKind
+    usage: Usage = NO_USAGE
+    ttft_s: float | None = None
+    seconds: float = 0.0
+    http_status: int | None = None
+    detail: str = ""
+    finish: str | None = None
+
+    @property
+    def is_failure(self) -> bool:
+        return self.kind in FAILURES

@@ -1,0 +1,96 @@
+"""What a model answers: whole, or as events; in no provider's dialect."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from pointsman.domain.content import NOTHING, Json, Text, Thinking, ToolCall
+from pointsman.domain.usage import NO_USAGE, Usage
+
+FinishReason = Literal["stop", "stop_sequence", "length", "tool_calls", "content_filter", "refusal"]
+
+
+@dataclass(frozen=True, slots=True)
+class ChatReply:
+    """A whole answer. `model` is the model that really answered."""
+
+    id: str
+    model: str
+    parts: tuple[Text | Thinking | ToolCall, ...]
+    finish: FinishReason = "stop"
+    stop_sequence: str | None = None
+    usage: Usage = NO_USAGE
+    created: int = 0
+    extra: Mapping[str, Json] = NOTHING
+
+    @property
+    def text(self) -> str:
+        """The answer's text without reasoning and tool calls."""
+        return "".join(part.text for part in self.parts if isinstance(part, Text))
+
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        return tuple(part for part in self.parts if isinstance(part, ToolCall))
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The provider began; no content yet."""
+
+    id: str
+    model: str
+    created: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ThinkingDelta:
+    """A piece of reasoning, or (last) its `signature`, or a whole `redacted` block."""
+
+    text: str = ""
+    signature: str | None = None
+    redacted: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallStarted:
+    """`index` numbers the tool calls of one answer from 0; their deltas may interleave."""
+
+    index: int
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """A piece of the JSON text of a call's arguments."""
+
+    index: int
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    reason: FinishReason
+    stop_sequence: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UsageReported:
+    """Usage so far; the last one counts."""
+
+    usage: Usage
+
+
+Event: TypeAlias = (
+    Started | TextDelta | ThinkingDelta | ToolCallStarted | ToolCallDelta | Finished | UsageReported
+)
+
+CONTENT: tuple[type, ...] = (TextDelta, ThinkingDelta, ToolCallStarted, ToolCallDelta)
+"""The events that commit a reply: after one of these nothing is repeated elsewhere."""

@@ -1,0 +1,101 @@
+"""What a caller asks for, in no provider's dialect."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pointsman.domain.content import (
+    NOTHING,
+    Json,
+    Message,
+    Reasoning,
+    ResponseFormat,
+    Tool,
+    ToolChoice,
+)
+
+Preference = Literal["cost", "speed", "quality", "balanced"]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The bytes a request came in, kept so that the same dialect can go out unchanged.
+
+    `body` is the client's JSON without the fields addressed to Pointsman.
+    """
+
+    dialect: str
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Headers the dialect forwards to a provider of its own (`anthropic-beta`, …)."""
+
+
+@dataclass(frozen=True, slots=True)
+class RouteOptions:
+    """What the caller told *us*, in the body, a suffix of the model's name or a header.
+
+    prefer: which of cost, speed and quality matters. timeout_s: seconds for the whole call.
+    max_cost_nano: the most it may cost, over all attempts. fallbacks: names of deployments
+    tried after the chosen one, instead of the route's own. allow: the only deployments or
+    `provider/*` that may answer. require: capabilities beyond what the content needs.
+    residency: where the data may go. sensitive: True keeps the request on the local tier.
+    session: sticky key. max_attempts: 1 turns falling back off.
+    """
+
+    prefer: Preference | None = None
+    timeout_s: float | None = None
+    max_cost_nano: int | None = None
+    fallbacks: tuple[str, ...] | None = None
+    allow: tuple[str, ...] | None = None
+    require: frozenset[str] = frozenset()
+    residency: str | None = None
+    sensitive: bool | None = None
+    session: str | None = None
+    max_attempts: int | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """A conversation to be continued.
+
+    `model` is what the client asked for: a route, an alias or `provider/model`.
+    `extra` holds top-level fields of `source.dialect` that have no neutral meaning here; they
+    reach a provider of that same dialect only.
+    """
+
+    model: str
+    messages: tuple[Message, ...]
+    max_tokens: int | None = None
+    stream: bool = False
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice | None = None
+    parallel_tools: bool | None = None
+    response_format: ResponseFormat | None = None
+    reasoning: Reasoning | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    user: str | None = None
+    choices: int = 1
+    include_usage: bool = False
+    """The client wants usage in the stream (OpenAI's `stream_options.include_usage`)."""
+    extra: Mapping[str, Json] = NOTHING
+    source: Source | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingsRequest:
+    """Texts (or token lists) to be turned into vectors; OpenAI's shape only."""
+
+    model: str
+    inputs: tuple[str | tuple[int, ...], ...]
+    source: Source
+    stream: bool = False
+
+
+Request = ChatRequest | EmbeddingsRequest

@@ -1,0 +1,62 @@
+"""All that a policy may look at: features of the request, states of the deployments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pointsman.domain.request import Preference
+
+Task = Literal[
+    "chat", "code", "math", "reasoning", "summary", "translation", "extraction", "creative"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFeatures:
+    """What is known of a request before it is sent. Tokens are the estimator's, see tokens.py.
+
+    `output_tokens` is the expected answer, `max_output_tokens` the longest allowed one.
+    `needs` are capabilities the request's own content makes hard constraints. `language` is an
+    ISO 639-1 code or "und". `sensitive` names what was found ("secret", "pii"), "" for nothing.
+    """
+
+    input_tokens: int
+    output_tokens: int
+    max_output_tokens: int
+    needs: frozenset[str] = frozenset()
+    task: Task = "chat"
+    language: str = "und"
+    sensitive: str = ""
+    streaming: bool = False
+    prefer: Preference | None = None
+    residency: str | None = None
+    allow: tuple[str, ...] | None = None
+    max_cost_nano: int | None = None
+    remaining_s: float = float("inf")
+    session: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentState:
+    """What the layers of one deployment measured. Seconds; None where nothing was measured.
+
+    `ttft_s` is time to first content, `per_token_s` time per output token after it, both
+    peak-EWMA. `headroom` in [0, 1] is the share of its limits (slots, requests and tokens a
+    minute) still free. `share` in [0, 1] is what a breaker lets through: 0 open, below 1 on
+    its way back. `reopens_in_s` is how long until a closed track may be tried.
+    """
+
+    in_flight: int = 0
+    ttft_s: float | None = None
+    per_token_s: float | None = None
+    samples: int = 0
+    headroom: float = 1.0
+    share: float = 1.0
+    reopens_in_s: float = 0.0
+    breaker: Literal["closed", "open", "half_open", "ramping"] = "closed"
+
+
+COLD = DeploymentState()
