@@ -1,0 +1,146 @@
+"""A configuration, resolved: what the rest of the house is built from. No I/O, no YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from pointsman.domain.call import Caller
+from pointsman.domain.deployment import Deployment
+from pointsman.providers.transport import Endpoint
+from pointsman.routing.spec import FallbackSpec, PolicySpec
+
+
+class Secret:
+    """A text that never shows itself: not in repr, str, logs or JSON."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret('***')"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __reduce__(self) -> str | tuple[object, ...]:
+        raise TypeError("a Secret is not pickled")
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderSettings:
+    """A provider as it is reached. `path_style` azure puts the model into the path."""
+
+    name: str
+    dialect: str
+    endpoint: Endpoint
+    key: Secret | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    path_style: Literal["plain", "azure"] = "plain"
+    query: str = ""
+    kind: str = "hosted"
+    """hosted, ollama, vllm, llamacpp: how load and models are asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds. total covers every retry and fallback. Sources: shared defaults in
+    docs/architecture.md (first content 30 s, 120 s for reasoning models)."""
+
+    connect_s: float = 2.0
+    first_content_s: float = 30.0
+    idle_s: float = 30.0
+    total_s: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A model name that clients ask for."""
+
+    name: str
+    deployments: tuple[Deployment, ...]
+    policy: PolicySpec = PolicySpec()
+    fallback: FallbackSpec = FallbackSpec()
+    timeouts: Timeouts = Timeouts()
+    aliases: tuple[str, ...] = ()
+    baseline: str | None = None
+    """The deployment that savings are measured against; None is the dearest frontier one."""
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerSettings:
+    """streak: hard failures in a row. ratio: least share of successes over `window_s` seconds
+    with at least `min_samples`. Open for equal-jitter backoff from `base_s` to `max_s`; back
+    over `ramp_s`."""
+
+    streak: int = 5
+    ratio: float = 0.8
+    window_s: float = 30.0
+    min_samples: int = 10
+    base_s: float = 1.0
+    max_s: float = 60.0
+    retry_after_max_s: float = 300.0
+    ramp_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class RetrySettings:
+    """A RetryBudget: `ratio` retries per request over `ttl_s`, and `floor_per_s` besides."""
+
+    ratio: float = 0.1
+    ttl_s: float = 10.0
+    floor_per_s: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key that callers show, and who they are then."""
+
+    secret: Secret
+    caller: Caller
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    host: str = "127.0.0.1"
+    port: int = 4000
+    workers: int = 1
+    keys: tuple[ApiKey, ...] = ()
+    """No keys at all means no authentication; `serve` says so aloud."""
+    body_bytes: int = 10 * 1024 * 1024
+    json_depth: int = 64
+    transport: Literal["lean", "aiohttp"] = "lean"
+    max_in_flight: int = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerSettings:
+    """path None keeps the ledger in memory."""
+
+    path: Path | None = None
+    flush_s: float = 0.05
+    batch_rows: int = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything, cross-checked. `origin` is the file's name, or "discovered"."""
+
+    providers: Mapping[str, ProviderSettings]
+    deployments: tuple[Deployment, ...]
+    routes: tuple[Route, ...]
+    server: ServerSettings = ServerSettings()
+    ledger: LedgerSettings = LedgerSettings()
+    breaker: BreakerSettings = BreakerSettings()
+    retry: RetrySettings = RetrySettings()
+    origin: str = "discovered"
