@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pointsman.domain.deployment import TIERS, Tier
+from pointsman.domain.deployment import Tier
 from pointsman.errors import FailureKind
 
 PickerName = Literal["best", "weighted", "random", "round_robin", "power_of_two", "sticky"]
@@ -62,9 +62,6 @@ class PolicySpec:
     max_first_content_s: float | None = None
     sensitive_tiers: tuple[Tier, ...] = ("local",)
     """Where a request with a secret or personal data in it may go; all tiers turns it off."""
-
-
-ALL_TIERS = TIERS
 
 
 @dataclass(frozen=True, slots=True)
