@@ -1,0 +1,1 @@
+"""Pointsman: an LLM router that decides, falls back, accounts and explains."""
