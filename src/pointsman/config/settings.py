@@ -60,6 +60,9 @@ class Timeouts:
     connect_s: float = 2.0
     first_content_s: float = 30.0
     idle_s: float = 30.0
+    whole_s: float = 120.0
+    """For an answer that is not streamed, before another deployment is tried; the last one
+    left may take until the deadline."""
     total_s: float = 600.0
 
 

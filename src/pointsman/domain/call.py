@@ -29,7 +29,13 @@ ANONYMOUS = Caller()
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request travelling down. `deadline` is absolute, in the clock's seconds."""
+    """A request travelling down. `deadline` and `started` are in the clock's seconds.
+
+    `wire` names the dialect whose bytes the caller can take as they are; None asks for events.
+    `expected_tokens` (input, output) is the estimator's word, for limits and for accounting what
+    a provider did not report. `last_resort` tells a deployment's layers that nothing else is
+    left to try: a guard that only spreads load lets the call pass.
+    """
 
     id: str
     caller: Caller
@@ -37,3 +43,6 @@ class Call:
     options: RouteOptions
     deadline: float
     started: float
+    wire: str | None = None
+    expected_tokens: tuple[int, int] = (0, 0)
+    last_resort: bool = False

@@ -1,0 +1,101 @@
+"""Meter: what one deployment is doing now, and how fast it has been.
+
+Theory. Two speeds matter apart, since answers differ in length: time to first content, and time
+per output token after it. Both are peak-EWMAs (after Finagle's PeakEwma): a slow sample counts
+at once, fast ones win back trust over `tau` seconds. A failure counts as a slow sample, or a
+deployment that fails fast would look like the best of all (after Linkerd's biaser). An answer
+that came whole tells only its total; it scales both estimates alike.
+"""
+
+from __future__ import annotations
+
+import math
+
+from pointsman.clock import Clock
+from pointsman.domain.call import Call
+from pointsman.domain.outcome import Outcome
+from pointsman.errors import ProviderFailure
+from pointsman.pipeline.service import Reply, Service
+
+TAU_S = 10.0
+"""Decay of the peak-EWMAs (Finagle's default)."""
+
+PENALTY_S = 5.0
+"""What a failure counts as, in seconds to first content (Linkerd's biaser)."""
+
+PRIOR_TTFT_S = 1.0
+PRIOR_PER_TOKEN_S = 0.02
+"""How a first whole answer is split: one second, then fifty tokens a second."""
+
+
+class PeakEwma:
+    """A peak-sensitive moving average in seconds: rises at once, decays with `tau`."""
+
+    __slots__ = ("_at", "tau", "value")
+
+    def __init__(self, tau: float = TAU_S) -> None:
+        self.tau = tau
+        self.value: float | None = None
+        self._at = 0.0
+
+    def observe(self, sample: float, now: float) -> None:
+        old = self.value
+        if old is None or sample > old:
+            self.value = sample
+        else:
+            keep = math.exp(-max(0.0, now - self._at) / self.tau)
+            # At least a little decay a sample, or a burst within one tick would teach nothing.
+            keep = min(keep, 0.9)
+            self.value = old * keep + sample * (1.0 - keep)
+        self._at = now
+
+
+class Meter:
+    """Outermost of a deployment's layers: sees every attempt once."""
+
+    def __init__(self, inner: Service, clock: Clock) -> None:
+        self.inner = inner
+        self._clock = clock
+        self.in_flight = 0
+        self.samples = 0
+        self.ttft = PeakEwma()
+        self.per_token = PeakEwma()
+
+    async def __call__(self, call: Call) -> Reply:
+        self.in_flight += 1
+        try:
+            reply = await self.inner(call)
+        except ProviderFailure:
+            self.in_flight -= 1
+            self.ttft.observe(PENALTY_S, self._clock.now())
+            raise
+        except BaseException:
+            self.in_flight -= 1
+            raise
+        reply.on_close(self._closed)
+        return reply
+
+    def _closed(self, outcome: Outcome) -> None:
+        self.in_flight -= 1
+        now = self._clock.now()
+        if outcome.is_failure:
+            self.ttft.observe(PENALTY_S, now)
+        elif outcome.kind == "ok":
+            self.samples += 1
+            self._learn(outcome, now)
+
+    def _learn(self, outcome: Outcome, now: float) -> None:
+        tokens = max(1, outcome.usage.output)
+        if outcome.ttft_s is not None:
+            self.ttft.observe(outcome.ttft_s, now)
+            if tokens > 1:
+                self.per_token.observe((outcome.seconds - outcome.ttft_s) / (tokens - 1), now)
+            return
+        ttft = PRIOR_TTFT_S if self.ttft.value is None else self.ttft.value
+        per_token = PRIOR_PER_TOKEN_S if self.per_token.value is None else self.per_token.value
+        scale = outcome.seconds / max(1e-9, ttft + tokens * per_token)
+        self.ttft.observe(ttft * scale, now)
+        self.per_token.observe(per_token * scale, now)
+
+    def __repr__(self) -> str:
+        return f"Meter(in_flight={self.in_flight}, samples={self.samples}, ttft={self.ttft.value})"

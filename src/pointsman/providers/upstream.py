@@ -1,0 +1,250 @@
+"""Upstream: the innermost service. One attempt at one provider, in the provider's dialect.
+
+It renders the request, sends it, reads until the answer is committed, and turns everything that
+goes wrong on the way into a `ProviderFailure`. What is malformed or hostile stops here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from urllib.parse import quote
+
+from pointsman.clock import Clock
+from pointsman.config.settings import ProviderSettings
+from pointsman.dialects import embeddings
+from pointsman.dialects.dialect import Dialect
+from pointsman.dialects.retry_after import retry_after_s
+from pointsman.domain.call import Call
+from pointsman.domain.deployment import Deployment
+from pointsman.domain.reply import Event
+from pointsman.domain.request import ChatRequest, EmbeddingsRequest
+from pointsman.domain.usage import Usage
+from pointsman.errors import FailureKind, PointsmanError, ProviderFailure
+from pointsman.pipeline.service import Reply, StreamBody
+from pointsman.providers.committed import CommittedStream
+from pointsman.providers.transport import (
+    HttpRequest,
+    HttpResponse,
+    Transport,
+    TransportError,
+    TransportFault,
+)
+
+KIND_OF_FAULT: Mapping[TransportFault, FailureKind] = MappingProxyType(
+    {
+        "refused": "unavailable",
+        "connect_timeout": "timeout",
+        "dns": "unavailable",
+        "tls": "unavailable",
+        "reset": "unavailable",
+        "protocol": "malformed",
+        "too_large": "malformed",
+    }
+)
+
+ERROR_BODY_BYTES = 64 * 1024
+"""What we read of a provider's error answer."""
+
+KEPT_HEADERS = ("content-type", "request-id", "x-request-id", "openai-processing-ms")
+"""Headers of the provider that a client may see (an allow-list: nothing else leaks through)."""
+
+
+class Upstream:
+    def __init__(
+        self,
+        deployment: Deployment,
+        provider: ProviderSettings,
+        dialect: Dialect,
+        transport: Transport,
+        clock: Clock,
+        new_attempt_id: Callable[[], str],
+    ) -> None:
+        self.deployment = deployment
+        self.provider = provider
+        self.dialect = dialect
+        self._transport = transport
+        self._clock = clock
+        self._new_attempt_id = new_attempt_id
+        self._chat_path = self._path(dialect.chat_path)
+        self._embeddings_path = self._path("/embeddings")
+
+    def _path(self, operation: str) -> str:
+        path = operation
+        if self.provider.path_style == "azure":
+            path = f"/openai/deployments/{quote(self.deployment.model, safe='')}{operation}"
+        return f"{path}?{self.provider.query}" if self.provider.query else path
+
+    async def __call__(self, call: Call) -> Reply:
+        started = self._clock.now()
+        request = call.request
+        http = self._http_request(call)
+        response = await self._send(http)
+        try:
+            if response.status >= 400:
+                raise await self._failure(response)
+            if isinstance(request, EmbeddingsRequest):
+                return await self._embeddings(call, response, started)
+            if request.stream:
+                return await self._stream(call, request, response, started)
+            return await self._whole(call, request, response, started)
+        except BaseException:
+            response.abort()
+            raise
+
+    def _http_request(self, call: Call) -> HttpRequest:
+        key = self.provider.key.reveal() if self.provider.key is not None else None
+        if isinstance(call.request, EmbeddingsRequest):
+            body = embeddings.render_request(call.request, self.deployment)
+            path = self._embeddings_path
+            headers = {"authorization": f"Bearer {key}"} if key is not None else {}
+        else:
+            body = self.dialect.render_request(call.request, self.deployment)
+            path = self._chat_path
+            headers = dict(self.dialect.headers(key, call.request))
+        if self.provider.path_style == "azure" and key is not None:
+            headers.pop("authorization", None)
+            headers["api-key"] = key
+        headers.update(self.provider.headers)
+        headers["content-type"] = "application/json"
+        headers["x-pointsman-attempt-id"] = self._new_attempt_id()
+        return HttpRequest(self.provider.endpoint, path, body, headers)
+
+    async def _send(self, http: HttpRequest) -> HttpResponse:
+        try:
+            return await self._transport.send(http)
+        except TransportError as error:
+            raise self._lost(error, before_answer=True) from error
+
+    def _lost(self, error: TransportError, *, before_answer: bool) -> ProviderFailure:
+        kind = KIND_OF_FAULT[error.fault]
+        code = "upstream_timeout" if kind == "timeout" else "upstream_error"
+        if not before_answer:
+            code = "upstream_disconnected"
+        elif kind == "malformed":
+            code = "upstream_protocol"
+        return ProviderFailure(
+            kind,
+            f"deployment {self.deployment.name}: {error.fault}: {error}",
+            code=code,
+            maybe_billed=error.sent,
+        )
+
+    async def _failure(self, response: HttpResponse) -> PointsmanError:
+        body = b""
+        try:
+            while len(body) < ERROR_BODY_BYTES and (piece := await response.read_some()):
+                body += piece
+        except TransportError:
+            pass  # The status alone says enough; a cut error body is no other failure.
+        failure = self.dialect.parse_failure(response.status, response.headers, body)
+        if isinstance(failure, ProviderFailure):
+            failure.maybe_billed = False
+            if failure.retry_after_s is None:
+                failure.retry_after_s = retry_after_s(response.headers, self._clock.wall())
+        return failure
+
+    async def _read(self, response: HttpResponse) -> bytes:
+        try:
+            return await response.read()
+        except TransportError as error:
+            raise self._lost(error, before_answer=False) from error
+
+    async def _embeddings(self, call: Call, response: HttpResponse, started: float) -> Reply:
+        body = await self._read(response)
+        usage = embeddings.check_reply(body)
+        return self._reply(call, response, started, wire="openai", body=body, usage=usage)
+
+    async def _whole(
+        self, call: Call, request: ChatRequest, response: HttpResponse, started: float
+    ) -> Reply:
+        body = await self._read(response)
+        if call.wire == self.dialect.name:
+            usage, finish = self.dialect.check_reply(body)
+            return self._reply(
+                call, response, started, wire=call.wire, body=body, usage=usage, finish=finish
+            )
+        chat = self.dialect.parse_reply(body)
+        reply = self._reply(call, response, started, finish=chat.finish, usage=chat.usage)
+        reply.chat = chat
+        if chat.usage.total == 0:
+            reply.usage = None
+        reply.body = b"".join(part.text.encode() for part in chat.parts if hasattr(part, "text"))
+        return reply
+
+    async def _stream(
+        self, call: Call, request: ChatRequest, response: HttpResponse, started: float
+    ) -> Reply:
+        kind = response.headers.get("content-type", "text/event-stream")
+        if "event-stream" not in kind:
+            raise await self._not_a_stream(response, kind)
+        passes = call.wire == self.dialect.name
+        body: CommittedStream[bytes] | CommittedStream[list[Event]]
+        if passes:
+            body = CommittedStream(response, self.dialect.tap(request), self._lost)
+        else:
+            body = CommittedStream(response, self.dialect.decoder(), self._lost)
+        await body.commit()
+        return self._reply(
+            call,
+            response,
+            started,
+            wire=self.dialect.name if passes else None,
+            stream=body,
+            ttft_s=self._clock.now() - started,
+        )
+
+    async def _not_a_stream(self, response: HttpResponse, kind: str) -> PointsmanError:
+        body = await self._read(response)
+        try:
+            self.dialect.check_reply(body)
+        except ProviderFailure as failure:
+            return failure
+        return ProviderFailure(
+            "malformed",
+            f"deployment {self.deployment.name}: answered a stream request with {kind[:80]}",
+            code="upstream_protocol",
+        )
+
+    def _reply(
+        self,
+        call: Call,
+        response: HttpResponse,
+        started: float,
+        *,
+        wire: str | None = None,
+        body: bytes = b"",
+        stream: StreamBody | None = None,
+        usage: Usage | None = None,
+        finish: str | None = None,
+        ttft_s: float | None = None,
+    ) -> Reply:
+        expected_input = call.expected_tokens[0]
+
+        def tokens_if_left(content_bytes: int) -> Usage:
+            # Four bytes a token: right for English, high for most scripts, so never too low.
+            output = -(-content_bytes // 4)
+            return Usage(input=expected_input, output=output, estimated=True)
+
+        headers = {
+            name: value
+            for name in KEPT_HEADERS
+            if (value := response.headers.get(name)) is not None
+        }
+        return Reply(
+            self.deployment,
+            self._clock,
+            started,
+            wire=wire,
+            status=response.status,
+            headers=headers,
+            body=body,
+            stream=stream,
+            usage=usage,
+            finish=finish,
+            ttft_s=ttft_s,
+            tokens_if_left=tokens_if_left,
+        )
+
+    def __repr__(self) -> str:
+        return f"Upstream({self.deployment.name} at {self.provider.endpoint.base_url})"
