@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from pointsman.domain.call import Caller
+from pointsman.domain.call import Caller, Timeouts
 from pointsman.domain.deployment import Deployment
 from pointsman.providers.transport import Endpoint
 from pointsman.routing.spec import FallbackSpec, PolicySpec
@@ -50,20 +50,6 @@ class ProviderSettings:
     query: str = ""
     kind: str = "hosted"
     """hosted, ollama, vllm, llamacpp: how load and models are asked for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """Seconds. total covers every retry and fallback. Sources: shared defaults in
-    docs/architecture.md (first content 30 s, 120 s for reasoning models)."""
-
-    connect_s: float = 2.0
-    first_content_s: float = 30.0
-    idle_s: float = 30.0
-    whole_s: float = 120.0
-    """For an answer that is not streamed, before another deployment is tried; the last one
-    left may take until the deadline."""
-    total_s: float = 600.0
 
 
 @dataclass(frozen=True, slots=True)

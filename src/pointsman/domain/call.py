@@ -1,11 +1,9 @@
-"""A request on its way down, with who asked, until when, and for how much."""
+"""Who asks, and how long they wait."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-
-from pointsman.domain.request import Request, RouteOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,21 +26,14 @@ ANONYMOUS = Caller()
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """A request travelling down. `deadline` and `started` are in the clock's seconds.
+class Timeouts:
+    """Seconds. total covers every retry and fallback. Sources: shared defaults in
+    docs/architecture.md (first content 30 s, 120 s for reasoning models)."""
 
-    `wire` names the dialect whose bytes the caller can take as they are; None asks for events.
-    `expected_tokens` (input, output) is the estimator's word, for limits and for accounting what
-    a provider did not report. `last_resort` tells a deployment's layers that nothing else is
-    left to try: a guard that only spreads load lets the call pass.
-    """
-
-    id: str
-    caller: Caller
-    request: Request
-    options: RouteOptions
-    deadline: float
-    started: float
-    wire: str | None = None
-    expected_tokens: tuple[int, int] = (0, 0)
-    last_resort: bool = False
+    connect_s: float = 2.0
+    first_content_s: float = 30.0
+    idle_s: float = 30.0
+    whole_s: float = 120.0
+    """For an answer that is not streamed, before another deployment is tried; the last one
+    left may take until the deadline."""
+    total_s: float = 600.0

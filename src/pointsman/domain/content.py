@@ -13,6 +13,12 @@ JsonObject: TypeAlias = "dict[str, Json]"
 NOTHING: Mapping[str, Json] = MappingProxyType({})
 """The empty `extra`."""
 
+
+def nothing() -> Mapping[str, Json]:
+    """Give the one empty `extra`: CPython 3.11 takes no mappingproxy as a plain default."""
+    return NOTHING
+
+
 Role = Literal["system", "user", "assistant"]
 
 
@@ -21,7 +27,7 @@ class Text:
     """`extra` keeps the block's fields we give no meaning to, such as `cache_control`."""
 
     text: str
-    extra: Mapping[str, Json] = NOTHING
+    extra: Mapping[str, Json] = field(default_factory=nothing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +38,7 @@ class Image:
     data: str | None = None
     media_type: str | None = None
     detail: str | None = None
-    extra: Mapping[str, Json] = NOTHING
+    extra: Mapping[str, Json] = field(default_factory=nothing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +47,7 @@ class Audio:
 
     data: str
     format: str
-    extra: Mapping[str, Json] = NOTHING
+    extra: Mapping[str, Json] = field(default_factory=nothing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +60,7 @@ class Document:
     text: str | None = None
     file_id: str | None = None
     name: str | None = None
-    extra: Mapping[str, Json] = NOTHING
+    extra: Mapping[str, Json] = field(default_factory=nothing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +71,7 @@ class Thinking:
     text: str
     signature: str | None = None
     redacted: str | None = None
-    extra: Mapping[str, Json] = NOTHING
+    extra: Mapping[str, Json] = field(default_factory=nothing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +81,7 @@ class ToolCall:
     id: str
     name: str
     arguments: str
-    extra: Mapping[str, Json] = NOTHING
+    extra: Mapping[str, Json] = field(default_factory=nothing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +91,7 @@ class ToolResult:
     call_id: str
     parts: tuple[Text | Image | Document, ...]
     is_error: bool = False
-    extra: Mapping[str, Json] = NOTHING
+    extra: Mapping[str, Json] = field(default_factory=nothing)
 
 
 Part: TypeAlias = Text | Image | Audio | Document | Thinking | ToolCall | ToolResult
@@ -98,7 +104,7 @@ class Message:
     role: Role
     parts: tuple[Part, ...]
     name: str | None = None
-    extra: Mapping[str, Json] = NOTHING
+    extra: Mapping[str, Json] = field(default_factory=nothing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +115,7 @@ class Tool:
     description: str = ""
     schema: Mapping[str, Json] = field(default_factory=dict)
     strict: bool | None = None
-    extra: Mapping[str, Json] = NOTHING
+    extra: Mapping[str, Json] = field(default_factory=nothing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +132,7 @@ class ResponseFormat:
 
     kind: Literal["text", "json", "json_schema"] = "text"
     name: str = "answer"
-    schema: Mapping[str, Json] = NOTHING
+    schema: Mapping[str, Json] = field(default_factory=nothing)
     strict: bool | None = None
     description: str | None = None
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from pointsman.domain.content import NOTHING, Json, Text, Thinking, ToolCall
+from pointsman.domain.content import Json, Text, Thinking, ToolCall, nothing
 from pointsman.domain.usage import NO_USAGE, Usage
 
 FinishReason = Literal["stop", "stop_sequence", "length", "tool_calls", "content_filter", "refusal"]
@@ -23,7 +23,7 @@ class ChatReply:
     stop_sequence: str | None = None
     usage: Usage = NO_USAGE
     created: int = 0
-    extra: Mapping[str, Json] = NOTHING
+    extra: Mapping[str, Json] = field(default_factory=nothing)
 
     @property
     def text(self) -> str:

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from pointsman.domain.content import (
-    NOTHING,
     Json,
     Message,
     Reasoning,
     ResponseFormat,
     Tool,
     ToolChoice,
+    nothing,
 )
 
 Preference = Literal["cost", "speed", "quality", "balanced"]
@@ -84,7 +84,7 @@ class ChatRequest:
     choices: int = 1
     include_usage: bool = False
     """The client wants usage in the stream (OpenAI's `stream_options.include_usage`)."""
-    extra: Mapping[str, Json] = NOTHING
+    extra: Mapping[str, Json] = field(default_factory=nothing)
     source: Source | None = None
 
 

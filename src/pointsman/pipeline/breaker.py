@@ -16,9 +16,9 @@ from typing import Literal, Protocol
 
 from pointsman.clock import Clock
 from pointsman.config.settings import BreakerSettings
-from pointsman.domain.call import Call
 from pointsman.domain.outcome import Outcome
 from pointsman.errors import FailureKind, ProviderFailure, Rejected
+from pointsman.pipeline.call import Call
 from pointsman.pipeline.service import Reply, Service
 
 State = Literal["closed", "open", "half_open", "ramping"]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pointsman.clock import Clock
-from pointsman.domain.call import Call
 from pointsman.domain.deployment import Deployment
 from pointsman.domain.outcome import Outcome
 from pointsman.errors import Rejected
+from pointsman.pipeline.call import Call
 from pointsman.pipeline.service import Reply, Service
 
 

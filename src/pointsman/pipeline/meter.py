@@ -12,9 +12,9 @@ from __future__ import annotations
 import math
 
 from pointsman.clock import Clock
-from pointsman.domain.call import Call
 from pointsman.domain.outcome import Outcome
 from pointsman.errors import ProviderFailure
+from pointsman.pipeline.call import Call
 from pointsman.pipeline.service import Reply, Service
 
 TAU_S = 10.0

@@ -17,12 +17,12 @@ from types import TracebackType
 from typing import Protocol
 
 from pointsman.clock import Clock
-from pointsman.domain.call import Call
 from pointsman.domain.deployment import Deployment
 from pointsman.domain.outcome import Outcome, OutcomeKind
 from pointsman.domain.reply import ChatReply, Event
 from pointsman.domain.usage import Usage
 from pointsman.errors import PointsmanError, ProviderFailure
+from pointsman.pipeline.call import Call
 
 OutcomeListener = Callable[[Outcome], None]
 

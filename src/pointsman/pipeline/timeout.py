@@ -11,19 +11,17 @@ from __future__ import annotations
 import asyncio
 
 from pointsman.clock import Clock, Timer
-from pointsman.config.settings import Timeouts
-from pointsman.domain.call import Call
 from pointsman.domain.outcome import Outcome
 from pointsman.errors import DeadlineExceeded, ProviderFailure
+from pointsman.pipeline.call import Call
 from pointsman.pipeline.service import Reply, Service
 
 
 class Timeout:
     """Above Upstream only, so that all above see a timeout as the failure it is."""
 
-    def __init__(self, inner: Service, clock: Clock, timeouts: Timeouts, name: str) -> None:
+    def __init__(self, inner: Service, clock: Clock, name: str) -> None:
         self.inner = inner
-        self.timeouts = timeouts
         self.name = name
         self._clock = clock
 
@@ -53,15 +51,15 @@ class Timeout:
         finally:
             timer.cancel()
         if reply.is_stream:
-            Watch(reply, clock, self.timeouts.idle_s, call.deadline, self.name)
+            Watch(reply, clock, call.timeouts.idle_s, call.deadline, self.name)
         return reply
 
     def _limit(self, call: Call) -> float:
         # A whole answer shows its first byte only when it is ready, so it gets longer; and when
         # nothing else is left to try, giving up early would help nobody.
         if call.request.stream:
-            return self.timeouts.first_content_s
-        return float("inf") if call.last_resort else self.timeouts.whole_s
+            return call.timeouts.first_content_s
+        return float("inf") if call.last_resort else call.timeouts.whole_s
 
     def _late(self, own_limit: bool, seconds: float) -> ProviderFailure | DeadlineExceeded:
         if own_limit:
@@ -76,7 +74,7 @@ class Timeout:
         )
 
     def __repr__(self) -> str:
-        return f"Timeout({self.timeouts})"
+        return f"Timeout({self.name})"
 
 
 class Watch:

@@ -15,12 +15,12 @@ from pointsman.config.settings import ProviderSettings
 from pointsman.dialects import embeddings
 from pointsman.dialects.dialect import Dialect
 from pointsman.dialects.retry_after import retry_after_s
-from pointsman.domain.call import Call
 from pointsman.domain.deployment import Deployment
 from pointsman.domain.reply import Event
 from pointsman.domain.request import ChatRequest, EmbeddingsRequest
 from pointsman.domain.usage import Usage
 from pointsman.errors import FailureKind, PointsmanError, ProviderFailure
+from pointsman.pipeline.call import Call
 from pointsman.pipeline.service import Reply, StreamBody
 from pointsman.providers.committed import CommittedStream
 from pointsman.providers.transport import (

@@ -1,0 +1,45 @@
+"""A request on its way down, with who asked, until when, for how much, and what became of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pointsman.domain.call import Caller, Timeouts
+from pointsman.domain.request import Request, RouteOptions
+from pointsman.ledger.entries import Attempt
+from pointsman.routing.decision import Decision
+
+
+class Trail:
+    """The notebook of one call: `Dispatch` writes it, those above read it, also when the call
+    was cancelled and there is neither reply nor error to hang the attempts on."""
+
+    __slots__ = ("attempts", "decision", "input_estimate")
+
+    def __init__(self) -> None:
+        self.decision: Decision | None = None
+        self.attempts: list[Attempt] = []
+        self.input_estimate = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request travelling down. `deadline` and `started` are in the clock's seconds.
+
+    `wire` names the dialect whose bytes the caller can take as they are; None asks for events.
+    `expected_tokens` (input, output) is the estimator's word, for limits and for accounting what
+    a provider did not report. `last_resort` tells a deployment's layers that nothing else is
+    left to try: a guard that only spreads load lets the call pass.
+    """
+
+    id: str
+    caller: Caller
+    request: Request
+    options: RouteOptions
+    deadline: float
+    started: float
+    timeouts: Timeouts = Timeouts()
+    wire: str | None = None
+    expected_tokens: tuple[int, int] = (0, 0)
+    last_resort: bool = False
+    trail: Trail = field(default_factory=Trail)
