@@ -78,14 +78,15 @@ class Price:
     """What a deployment charges, and where we know it from.
 
     `steps` are (input tokens above which these rates hold for the whole request, rates),
-    ascending. `batch` is the rate of the provider's batch lane, where it has one. `version`
-    names the source and its date, and is kept with every ledger entry.
+    ascending. `batch` is the rate of the provider's batch lane, where it has one, with steps of
+    its own. `version` names the source and its date, and is kept with every ledger entry.
     """
 
     rates: Rates
     version: str
     steps: tuple[tuple[int, Rates], ...] = ()
     batch: Rates | None = None
+    batch_steps: tuple[tuple[int, Rates], ...] = ()
 
     def rates_for(self, input_tokens: int) -> Rates:
         chosen = self.rates
