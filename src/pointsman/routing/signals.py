@@ -17,9 +17,11 @@ Task = Literal[
 class RequestFeatures:
     """What is known of a request before it is sent. Tokens are the estimator's, see tokens.py.
 
-    `output_tokens` is the expected answer, `max_output_tokens` the longest allowed one.
+    `output_tokens` is the expected answer, `max_output_tokens` the longest one the client allows,
+    0 where it states none (estimate.longest_answer then asks the deployment).
     `needs` are capabilities the request's own content makes hard constraints. `language` is an
-    ISO 639-1 code or "und". `sensitive` names what was found ("secret", "pii"), "" for nothing.
+    ISO 639-1 code or "und". `sensitive` names what was found ("secret", "pii"), or "declared"
+    where the caller said so, "" for nothing. `upper_tokens` bounds the input from above.
     """
 
     input_tokens: int
@@ -37,6 +39,7 @@ class RequestFeatures:
     remaining_s: float = float("inf")
     session: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+    upper_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,8 @@ class DeploymentState:
     `ttft_s` is time to first content, `per_token_s` time per output token after it, both
     peak-EWMA. `headroom` in [0, 1] is the share of its limits (slots, requests and tokens a
     minute) still free. `share` in [0, 1] is what a breaker lets through: 0 open, below 1 on
-    its way back. `reopens_in_s` is how long until a closed track may be tried.
+    its way back. `reopens_in_s` is how long until a closed track may be tried. `token_scale` is
+    this model's own tokens per estimated token, learnt from reported usage (tokens.TokenScale).
     """
 
     in_flight: int = 0
@@ -57,6 +61,7 @@ class DeploymentState:
     share: float = 1.0
     reopens_in_s: float = 0.0
     breaker: Literal["closed", "open", "half_open", "ramping"] = "closed"
+    token_scale: float = 1.0
 
 
 COLD = DeploymentState()

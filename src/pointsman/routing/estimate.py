@@ -1,0 +1,93 @@
+"""Expect what an attempt costs and how long it takes: for filters, scores and reservations.
+
+One estimate everywhere: what `decide` compares is what a budget reserves and `explain` prints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from pointsman.domain.deployment import Deployment, Tier
+from pointsman.domain.money import line_cost
+from pointsman.routing.signals import DeploymentState, RequestFeatures
+
+UNSTATED_OUTPUT: Final = 4096
+"""Longest answer assumed where neither the client nor the deployment states one."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpeedPrior:
+    """Seconds expected of a deployment that was never measured."""
+
+    first_content_s: float
+    per_token_s: float
+
+
+SPEED_PRIORS: Final[Mapping[Tier, SpeedPrior]] = {
+    "frontier": SpeedPrior(first_content_s=1.2, per_token_s=0.015),
+    "workhorse": SpeedPrior(first_content_s=0.6, per_token_s=0.008),
+    "local": SpeedPrior(first_content_s=0.8, per_token_s=0.040),
+}
+"""Our own placement, near the 1 s that Finagle's and Linkerd's peak-EWMA start from: 65, 125 and
+25 tokens/s. Never 0: an unmeasured model is not an instant one. One measurement replaces them."""
+
+
+def model_tokens(features: RequestFeatures, state: DeploymentState) -> int:
+    """Input tokens as this model counts them."""
+    scale = state.token_scale
+    tokens = features.input_tokens
+    return tokens if scale == 1.0 else int(tokens * scale) + 1
+
+
+def longest_answer(features: RequestFeatures, deployment: Deployment) -> int:
+    """The most tokens an answer can have: what the client allows, else the deployment's default,
+    else its limit, else UNSTATED_OUTPUT; never above its limit."""
+    limit = deployment.limits.output_tokens
+    stated = features.max_output_tokens or deployment.default_max_tokens
+    if stated is None:
+        return UNSTATED_OUTPUT if limit is None else limit
+    return stated if limit is None else min(stated, limit)
+
+
+def cost_of(deployment: Deployment, input_tokens: int, output_tokens: int) -> int | None:
+    """Cost in nano-USD with nothing cached; None where the price is unknown."""
+    price = deployment.price
+    if price is None:
+        return None
+    rates = price.rates_for(input_tokens) if price.steps else price.rates
+    return line_cost(input_tokens, rates.input) + line_cost(output_tokens, rates.output)
+
+
+def expected_cost(
+    features: RequestFeatures, deployment: Deployment, state: DeploymentState
+) -> int | None:
+    """Cost in nano-USD of the expected answer; None where the price is unknown."""
+    return cost_of(deployment, model_tokens(features, state), features.output_tokens)
+
+
+def worst_cost(
+    features: RequestFeatures, deployment: Deployment, state: DeploymentState
+) -> int | None:
+    """Cost in nano-USD of the longest allowed answer; None where the price is unknown."""
+    return cost_of(
+        deployment, model_tokens(features, state), longest_answer(features, deployment)
+    )
+
+
+def first_content_s(deployment: Deployment, state: DeploymentState) -> float:
+    """Expected seconds to the first content: measured, else the tier's prior."""
+    measured = state.ttft_s
+    return SPEED_PRIORS[deployment.tier].first_content_s if measured is None else measured
+
+
+def expected_seconds(
+    features: RequestFeatures, deployment: Deployment, state: DeploymentState
+) -> float:
+    """Expected seconds to the end: time to first content + E[output] * time per token."""
+    prior = SPEED_PRIORS[deployment.tier]
+    first, each = state.ttft_s, state.per_token_s
+    return (prior.first_content_s if first is None else first) + features.output_tokens * (
+        prior.per_token_s if each is None else each
+    )
