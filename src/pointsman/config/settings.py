@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from pointsman.domain.call import Caller, Timeouts
+from pointsman.domain.call import Caller
+from pointsman.domain.call import Timeouts as Timeouts
 from pointsman.domain.deployment import Deployment
 from pointsman.providers.transport import Endpoint
 from pointsman.routing.spec import FallbackSpec, PolicySpec

@@ -1,0 +1,58 @@
+"""Secrets by reference: `env:NAME` and `file:PATH`, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from pointsman.config.settings import Secret
+
+MAX_FILE_BYTES = 64 * 1024
+
+
+class BadReference(Exception):
+    """A reference that leads nowhere; `what` and `remedy` name it, never a value."""
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(what)
+        self.what = what
+        self.remedy = remedy
+
+
+def is_reference(text: str) -> bool:
+    return text.startswith(("env:", "file:"))
+
+
+def follow(reference: str, env: Mapping[str, str], base_dir: Path) -> Secret:
+    """Fetch what a reference names, without surrounding white space.
+
+    Files are relative to `base_dir`. Raises BadReference where it is missing, empty, or more
+    than one line.
+    """
+    scheme, _, name = reference.partition(":")
+    text = _from_env(name, env) if scheme == "env" else _from_file(name, base_dir)
+    if not text:
+        raise BadReference(f"{reference} is empty", "put the key into it")
+    if any(ord(letter) < 32 or ord(letter) == 127 for letter in text):
+        raise BadReference(f"{reference} holds more than one line", "keep the key alone in it")
+    return Secret(text)
+
+
+def _from_env(name: str, env: Mapping[str, str]) -> str:
+    value = env.get(name)
+    if value is None:
+        raise BadReference(f"the variable {name} is not set", f"export {name}=…")
+    return value.strip()
+
+
+def _from_file(name: str, base_dir: Path) -> str:
+    path = base_dir / Path(name).expanduser()
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise BadReference(f"{path} is no key: over {MAX_FILE_BYTES // 1024} KiB", "")
+        return path.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        raise BadReference(f"there is no file {path}", "create it, or correct the path") from None
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise BadReference(f"cannot read {path}: {why}", "correct it") from None

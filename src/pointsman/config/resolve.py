@@ -1,0 +1,144 @@
+"""From a file that fits the schema to Settings: every cross-check, every complaint at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path as FilePath
+
+from pointsman.config.desk import Desk
+from pointsman.config.problems import Path, shown, suggest
+from pointsman.config.resolve_deployments import name_deployments, resolve_deployments
+from pointsman.config.resolve_providers import resolve_providers
+from pointsman.config.resolve_routes import resolve_routes
+from pointsman.config.schema import ConfigFile, KeyBlock, LedgerBlock
+from pointsman.config.selection import Pool
+from pointsman.config.settings import (
+    ApiKey,
+    BreakerSettings,
+    LedgerSettings,
+    RetrySettings,
+    Route,
+    ServerSettings,
+    Settings,
+)
+from pointsman.domain.call import Caller
+from pointsman.domain.deployment import Deployment
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """Settings, and where each provider's key came from ("env:NAME", "file:PATH", "none")."""
+
+    settings: Settings
+    key_sources: Mapping[str, str] = field(default_factory=dict)
+
+
+def resolve(file: ConfigFile, origin: str, desk: Desk) -> Resolved:
+    """Resolve everything that can be; what is wrong is in `desk.problems`."""
+    if not file.deployments and not desk.left_out.get("deployments"):
+        what = "no deployments"
+        desk.complain(("deployments",), what, "name one, such as `- {model: openai/gpt-4.1}`")
+    named = name_deployments(file.deployments, desk)
+    used = [(item.provider, item.path) for item in named if item.provider]
+    providers = resolve_providers(file.providers, used, desk)
+    declared = frozenset(file.providers) | desk.left_out.get("providers", frozenset())
+    deployments = resolve_deployments(named, declared, providers, desk)
+    broken = frozenset(item.name for item in named) - {item.name for item in deployments}
+    desk = desk.without("deployments", broken)
+    routes = resolve_routes(file.routes, file.timeouts, deployments, desk)
+    found = {name: provider for name, provider in providers.items() if provider is not None}
+    in_use = {deployment.provider for deployment in deployments}
+    settings = Settings(
+        providers={name: found[name].settings for name in found if name in in_use},
+        deployments=deployments,
+        routes=routes,
+        server=_server(file, routes, deployments, desk),
+        ledger=_ledger(file.ledger, desk.base_dir),
+        breaker=_breaker(file, desk),
+        retry=RetrySettings(file.retry.ratio, file.retry.ttl_s, file.retry.floor_per_s),
+        origin=origin,
+    )
+    return Resolved(settings, {name: found[name].key_source for name in found})
+
+
+def _server(
+    file: ConfigFile, routes: tuple[Route, ...], deployments: tuple[Deployment, ...], desk: Desk
+) -> ServerSettings:
+    block = file.server
+    keys: list[ApiKey] = []
+    for place, key in enumerate(block.keys):
+        path: Path = ("server", "keys", place)
+        secret = desk.secret(key.key, (*path, "key"))
+        caller = _caller(key, routes, deployments, path, desk)
+        if any(caller.key == other.caller.key for other in keys):
+            what = f"{shown(caller.key)} names two keys"
+            desk.complain((*path, "name" if key.name else "key"), what, "write another `name:`")
+        if secret is None:
+            continue
+        twin = next((at for at, other in enumerate(keys) if other.secret == secret), None)
+        if twin is not None:
+            what = f"the same key as that of {keys[twin].caller.key}"
+            desk.complain((*path, "key"), what, "give every caller a key of its own")
+        keys.append(ApiKey(secret, caller))
+    return ServerSettings(
+        host=block.host,
+        port=block.port,
+        workers=block.workers,
+        keys=tuple(keys),
+        body_bytes=int(block.body_mb * 1024 * 1024),
+        json_depth=block.json_depth,
+        transport=block.transport,
+        max_in_flight=block.max_in_flight,
+    )
+
+
+def _caller(
+    key: KeyBlock,
+    routes: tuple[Route, ...],
+    deployments: tuple[Deployment, ...],
+    path: Path,
+    desk: Desk,
+) -> Caller:
+    """Name the key after its variable or file; turn aliases into the routes they stand for."""
+    name = key.name or FilePath(key.key.partition(":")[2]).stem
+    by_name = {word: route.name for route in routes for word in (route.name, *route.aliases)}
+    allowed: set[str] = set()
+    for place, word in enumerate(key.routes or ()):
+        names = (by_name[word],) if word in by_name else Pool(deployments).matching(word)
+        allowed |= set(names)
+        if not names and not desk.may_exist("routes", word):
+            known = (*by_name, *(deployment.name for deployment in deployments))
+            what = f"unknown route {shown(word)}"
+            desk.complain((*path, "routes", place), what, suggest(word, known))
+    return Caller(
+        key=name,
+        user=key.user,
+        app=key.app,
+        team=key.team,
+        tenant=key.tenant,
+        tags=key.tags,
+        routes=None if key.routes is None else frozenset(allowed),
+    )
+
+
+def _ledger(block: LedgerBlock, base_dir: FilePath) -> LedgerSettings:
+    path = None if block.path is None else base_dir / FilePath(block.path).expanduser()
+    return LedgerSettings(path, block.flush_s, block.batch_rows)
+
+
+def _breaker(file: ConfigFile, desk: Desk) -> BreakerSettings:
+    block = file.breaker
+    if block.base_s > block.max_s:
+        what = f"{block.base_s:g} s is longer than max_s, {block.max_s:g} s"
+        desk.complain(("breaker", "base_s"), what, "lower it or raise max_s")
+    return BreakerSettings(
+        streak=block.streak,
+        ratio=block.ratio,
+        window_s=block.window_s,
+        min_samples=block.min_samples,
+        base_s=block.base_s,
+        max_s=block.max_s,
+        retry_after_max_s=block.retry_after_max_s,
+        ramp_s=block.ramp_s,
+    )

@@ -1,0 +1,201 @@
+"""From the file's routes to resolved ones: deployments, policy, fallback, timeouts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import get_args
+
+from pointsman.config.desk import Desk
+from pointsman.config.problems import Path, shown, suggest
+from pointsman.config.resolve_deployments import check_capabilities
+from pointsman.config.resolve_rules import resolve_rules
+from pointsman.config.schema_routes import FallbackBlock, RouteBlock, TimeoutsBlock
+from pointsman.config.selection import Pool, expand, names_of
+from pointsman.config.settings import Route
+from pointsman.domain.call import Timeouts
+from pointsman.domain.deployment import Deployment
+from pointsman.domain.money import from_usd
+from pointsman.errors import FailureKind
+from pointsman.routing.spec import FallbackSpec, PolicySpec
+
+DEFAULT_ROUTE = RouteBlock(name="auto")
+"""What there is when the file names no route."""
+
+FAILURE_KINDS: tuple[FailureKind, ...] = get_args(FailureKind)
+
+
+def resolve_routes(
+    blocks: Sequence[RouteBlock],
+    timeouts: TimeoutsBlock,
+    deployments: tuple[Deployment, ...],
+    desk: Desk,
+) -> tuple[Route, ...]:
+    base = _timeouts(Timeouts(), timeouts, ("timeouts",), desk)
+    if not blocks and not desk.left_out.get("routes"):
+        return (_resolve(DEFAULT_ROUTE, base, deployments, ("routes",), desk),)
+    _check_names(blocks, desk)
+    return tuple(
+        _resolve(block, base, deployments, desk.path("routes", index), desk)
+        for index, block in enumerate(blocks)
+    )
+
+
+def _check_names(blocks: Sequence[RouteBlock], desk: Desk) -> None:
+    """Complain of names and aliases that two routes lay claim to."""
+    taken: dict[str, str] = {}
+    for index, block in enumerate(blocks):
+        claims: list[tuple[str, Path]] = [(block.name, desk.path("routes", index, "name"))]
+        for place, alias in enumerate(block.aliases):
+            claims.append((alias, desk.path("routes", index, "aliases", place)))
+        for name, path in claims:
+            if name in taken:
+                whose = "the same route" if taken[name] == block.name else f"route {taken[name]}"
+                desk.complain(path, f"{shown(name)} is already a name of {whose}", "choose another")
+            elif any(letter in name for letter in " *\t"):
+                desk.complain(
+                    path, f"{shown(name)} cannot name a route", "leave out blanks and `*`"
+                )
+            taken.setdefault(name, block.name)
+
+
+def _resolve(
+    block: RouteBlock,
+    base: Timeouts,
+    deployments: tuple[Deployment, ...],
+    path: Path,
+    desk: Desk,
+) -> Route:
+    mine = _members(block, deployments, path, desk)
+    everything = Pool(deployments)
+    if block.baseline is not None:
+        found = everything.matching(block.baseline)
+        if not found and not desk.may_exist("deployments", block.baseline):
+            remedy = suggest(block.baseline, names_of(deployments))
+            what = f"unknown deployment {shown(block.baseline)}"
+            desk.complain((*path, "baseline"), what, remedy)
+    return Route(
+        name=block.name,
+        deployments=mine,
+        policy=_policy(block, mine, deployments, path, desk),
+        fallback=_fallback(block.fallback, everything, (*path, "fallback"), desk),
+        timeouts=_timeouts(base, block.timeouts, (*path, "timeouts"), desk),
+        aliases=block.aliases,
+        baseline=next(iter(everything.matching(block.baseline)), None) if block.baseline else None,
+    )
+
+
+def _members(
+    block: RouteBlock, deployments: tuple[Deployment, ...], path: Path, desk: Desk
+) -> tuple[Deployment, ...]:
+    """The route's deployments in the order written; all that chat where none are."""
+    if block.deployments is None:
+        mine = tuple(d for d in deployments if "chat" in d.capabilities)
+        if not mine and deployments and not desk.left_out.get("deployments"):
+            what = "no deployment can chat"
+            desk.complain(path, what, "add one, or list the route's `deployments:`")
+        return mine
+    if not block.deployments:
+        desk.complain((*path, "deployments"), "empty", "name some, or leave the key out for all")
+    names = expand(block.deployments, Pool(deployments), (*path, "deployments"), desk)
+    by_name = {deployment.name: deployment for deployment in deployments}
+    return tuple(by_name[name] for name in names)
+
+
+def _policy(
+    block: RouteBlock,
+    mine: tuple[Deployment, ...],
+    deployments: tuple[Deployment, ...],
+    path: Path,
+    desk: Desk,
+) -> PolicySpec:
+    check_strategy(block.strategy, (*path, "strategy"), desk)
+    check_weights(block.weights, (*path, "weights"), desk)
+    check_capabilities(block.require, (*path, "require"), desk)
+    pool = Pool(mine, f"route {block.name}", frozenset(names_of(deployments)))
+    require = frozenset(block.require)
+    if mine and not any(require <= deployment.capabilities for deployment in mine):
+        what = f"no deployment of the route has {' and '.join(sorted(require))}"
+        desk.complain((*path, "require"), what, "every request would be refused")
+    places = {deployment.residency for deployment in mine}
+    if block.residency is not None and mine and block.residency not in places:
+        what = f"no deployment of the route keeps its data in {shown(block.residency)}"
+        desk.complain((*path, "residency"), what, "write `residency:` at those that do")
+    defaults = PolicySpec()
+    return PolicySpec(
+        strategy=block.strategy,
+        weights=block.weights,
+        picker=block.picker,
+        order=expand(block.order, pool, (*path, "order"), desk),
+        tiers=defaults.tiers if block.tiers is None else tuple(dict.fromkeys(block.tiers)),
+        explore=block.explore,
+        seed=block.seed,
+        rules=resolve_rules(block.rules, pool, (*path, "rules"), desk),
+        require=require,
+        residency=block.residency,
+        max_cost_nano=None if block.max_cost_usd is None else from_usd(block.max_cost_usd),
+        max_first_content_s=block.max_first_content_s,
+        sensitive_tiers=tuple(dict.fromkeys(block.sensitive_tiers)),
+    )
+
+
+def check_strategy(name: str, path: Path, desk: Desk) -> None:
+    if name not in desk.known.strategies:
+        remedy = suggest(name, desk.known.strategies)
+        desk.complain(path, f"unknown strategy {shown(name)}", remedy)
+
+
+def check_weights(weights: Mapping[str, float], path: Path, desk: Desk) -> None:
+    for name, weight in weights.items():
+        if name not in desk.known.scorers:
+            remedy = suggest(name, desk.known.scorers)
+            desk.complain((*path, name), f"unknown scorer {shown(name)}", remedy)
+        elif weight < 0:
+            desk.complain((*path, name), f"{weight} is below 0", "a weight counts from 0 up")
+    if weights and not any(weights.values()):
+        desk.complain(path, "every weight is 0", "give one of them weight, or leave the key out")
+
+
+def _fallback(block: FallbackBlock, pool: Pool, path: Path, desk: Desk) -> FallbackSpec:
+    """A chain may name any deployment of the file; constraints are checked again anyway."""
+    by_kind: dict[FailureKind, tuple[str, ...]] = {}
+    for kind in FAILURE_KINDS:
+        patterns: tuple[str, ...] | None = getattr(block, kind)
+        if patterns is not None:
+            by_kind[kind] = expand(patterns, pool, (*path, kind), desk)
+    filtered = bool(by_kind.get("content_filter"))
+    if filtered and block.on_content_filter is False:
+        desk.complain(
+            (*path, "on_content_filter"),
+            "false, but `content_filter` has a chain",
+            "leave one of them out",
+        )
+    return FallbackSpec(
+        enabled=block.enabled,
+        max_attempts=block.max_attempts,
+        chain=None if block.chain is None else expand(block.chain, pool, (*path, "chain"), desk),
+        by_kind=by_kind,
+        retry_same=block.retry_same,
+        on_content_filter=filtered if block.on_content_filter is None else block.on_content_filter,
+    )
+
+
+def _timeouts(base: Timeouts, block: TimeoutsBlock, path: Path, desk: Desk) -> Timeouts:
+    """Lay the stated ones over the base.
+
+    A stated total pulls down those that are not stated; two stated ones that contradict are
+    an error.
+    """
+    keys = ("connect_s", "first_content_s", "idle_s", "whole_s")
+    stated = {
+        key: value for key in (*keys, "total_s") if (value := getattr(block, key)) is not None
+    }
+    times = replace(base, **stated)
+    for key in keys:
+        seconds: float = getattr(times, key)
+        if seconds > times.total_s and key in stated:
+            what = f"{seconds:g} s is longer than total_s, {times.total_s:g} s"
+            desk.complain((*path, key), what, "lower it or raise total_s")
+        elif seconds > times.total_s:
+            times = replace(times, **{key: times.total_s})
+    return times

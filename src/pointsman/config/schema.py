@@ -1,0 +1,143 @@
+"""The shape of the file, one frozen record a block: what is accepted, with units and defaults.
+
+Read by three: `conform.py` checks a file against it, `json_schema()` publishes it, and
+docs/configuration.md is tested to name every key. Money is in USD here (people write files);
+`resolve.py` turns it into integer nano-USD.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, field
+
+from pointsman.config.schema_models import DeploymentBlock, ProviderBlock
+from pointsman.config.schema_routes import RouteBlock, TimeoutsBlock
+from pointsman.config.schema_words import Block, Count, Seconds, SecretRef, Share, Word
+
+
+class KeyBlock(Block, frozen=True, kw_only=True):
+    """A key that callers show, and who they are then."""
+
+    key: Annotated[SecretRef, Meta(description="The key itself, as env:NAME or file:PATH.")]
+    name: Annotated[
+        Word | None,
+        Meta(description="What ledger and reports call this key; default the variable's name."),
+    ] = None
+    app: Annotated[Word | None, Meta(description="The application that uses the key.")] = None
+    user: Annotated[Word | None, Meta(description="The person who uses the key.")] = None
+    team: Annotated[Word | None, Meta(description="The team its cost belongs to.")] = None
+    tenant: Annotated[Word | None, Meta(description="The customer its cost belongs to.")] = None
+    tags: Annotated[
+        dict[str, str], Meta(description="Your own words for reports, such as `env: prod`.")
+    ] = field(default_factory=dict)
+    routes: Annotated[
+        tuple[str, ...] | None,
+        Meta(description="Routes and deployments the key may ask for; default all."),
+    ] = None
+
+
+class ServerBlock(Block, frozen=True, kw_only=True):
+    """How Pointsman listens."""
+
+    host: Annotated[Word, Meta(description="Address to listen on.")] = "127.0.0.1"
+    port: Annotated[
+        int, Meta(ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")
+    ] = 4000
+    workers: Annotated[int, Meta(ge=1, le=256, description="Processes that share the port.")] = 1
+    keys: Annotated[
+        tuple[KeyBlock, ...],
+        Meta(description="Keys that callers may show. None at all turns authentication off."),
+    ] = ()
+    body_mb: Annotated[float, Meta(gt=0, le=1024, description="Largest request body, in MiB.")] = 10
+    json_depth: Annotated[
+        int, Meta(ge=8, le=512, description="Deepest nesting of a request body.")
+    ] = 64
+    transport: Annotated[
+        Literal["lean", "aiohttp"], Meta(description="The HTTP client towards providers.")
+    ] = "lean"
+    max_in_flight: Annotated[
+        int, Meta(ge=1, description="Requests at once in one worker; more are told 503.")
+    ] = 4096
+
+
+class LedgerBlock(Block, frozen=True, kw_only=True):
+    """Where the account of every request is kept."""
+
+    path: Annotated[
+        Word | None,
+        Meta(description="SQLite file, relative to this file; without it, memory only."),
+    ] = None
+    flush_s: Annotated[
+        float, Meta(gt=0, le=60, description="Longest wait before entries are written, in seconds.")
+    ] = 0.05
+    batch_rows: Annotated[
+        int, Meta(ge=1, le=100_000, description="Entries that are written at once.")
+    ] = 512
+
+
+class BreakerBlock(Block, frozen=True, kw_only=True):
+    """When a deployment is left alone, and for how long."""
+
+    streak: Annotated[
+        int, Meta(ge=1, le=1000, description="Failures in a row that open the breaker.")
+    ] = 5
+    ratio: Annotated[Share, Meta(description="Least share of successes before it opens.")] = 0.8
+    window_s: Annotated[Seconds, Meta(description="Over how many seconds the share is taken.")] = (
+        30.0
+    )
+    min_samples: Annotated[
+        Count, Meta(description="Attempts in the window before the share counts.")
+    ] = 10
+    base_s: Annotated[
+        Seconds, Meta(description="First time it stays open, in seconds; doubles each time.")
+    ] = 1.0
+    max_s: Annotated[Seconds, Meta(description="Longest time it stays open, in seconds.")] = 60.0
+    retry_after_max_s: Annotated[
+        Seconds, Meta(description="Longest Retry-After that is believed, in seconds.")
+    ] = 300.0
+    ramp_s: Annotated[
+        Seconds, Meta(description="Time back to full traffic after a good probe, in seconds.")
+    ] = 30.0
+
+
+class RetryBlock(Block, frozen=True, kw_only=True):
+    """How many attempts beyond the first there may be, over all requests."""
+
+    ratio: Annotated[Share, Meta(description="Retries per request.")] = 0.1
+    ttl_s: Annotated[Seconds, Meta(description="How long unused ones keep, in seconds.")] = 10.0
+    floor_per_s: Annotated[
+        float, Meta(ge=0, description="Retries a second that are always allowed.")
+    ] = 1.0
+
+
+class ConfigFile(Block, frozen=True, kw_only=True):
+    """A Pointsman configuration."""
+
+    server: Annotated[ServerBlock, Meta(description="How Pointsman listens, and who may call.")] = (
+        ServerBlock()
+    )
+    ledger: Annotated[
+        LedgerBlock, Meta(description="Where the account of every request is kept.")
+    ] = LedgerBlock()
+    providers: Annotated[
+        dict[str, ProviderBlock],
+        Meta(description="Name -> provider; catalogue names need nothing but a key."),
+    ] = field(default_factory=dict)
+    deployments: Annotated[
+        tuple[DeploymentBlock, ...],
+        Meta(description="The models there are.", extra_json_schema={"minItems": 1}),
+    ]
+    routes: Annotated[
+        tuple[RouteBlock, ...],
+        Meta(description="The names clients ask for; default one, `auto`, over all that chat."),
+    ] = ()
+    timeouts: Annotated[
+        TimeoutsBlock, Meta(description="Timeouts of every route that states none.")
+    ] = TimeoutsBlock()
+    breaker: Annotated[BreakerBlock, Meta(description="When a deployment is left alone.")] = (
+        BreakerBlock()
+    )
+    retry: Annotated[
+        RetryBlock, Meta(description="How many retries there may be, over all requests.")
+    ] = RetryBlock()
