@@ -10,6 +10,13 @@ from pointsman.config.settings import Secret
 MAX_FILE_BYTES = 64 * 1024
 
 
+class Headers(dict[str, str]):
+    """Headers that show their names only: values may be secrets."""
+
+    def __repr__(self) -> str:
+        return f"Headers({', '.join(sorted(self))})"
+
+
 class BadReference(Exception):
     """A reference that leads nowhere; `what` and `remedy` name it, never a value."""
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pointsman.config.desk import Desk
 from pointsman.config.problems import Path, shown, suggest
-from pointsman.config.references import is_reference
+from pointsman.config.references import Headers, is_reference
 from pointsman.config.schema_models import ProviderBlock
 from pointsman.config.settings import ProviderSettings, Secret
 from pointsman.domain.deployment import Tier
@@ -221,7 +221,7 @@ def _key(
 def _headers(
     defaults: Mapping[str, str], own: Mapping[str, str], path: Path, desk: Desk
 ) -> Mapping[str, str]:
-    headers = {name.lower(): value for name, value in defaults.items()}
+    headers = Headers({name.lower(): value for name, value in defaults.items()})
     for name, value in own.items():
         at = (*path, "headers", name)
         if is_reference(value):
