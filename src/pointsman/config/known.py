@@ -11,11 +11,7 @@ from pointsman.providers.catalog import CATALOG, ProviderRow
 from pointsman.providers.model_facts import DEFAULT_CAPABILITIES, LOCAL_CAPABILITIES
 from pointsman.providers.prices import ModelFacts, facts_of, guess_tier
 from pointsman.routing.scorers import SCORERS
-
-STRATEGY_NAMES = frozenset(
-    {"tiers", "static", "weighted", "random", "round_robin", "cost", "latency", "load"}
-    | {"quality", "capability", "hybrid"}
-)
+from pointsman.routing.strategies import STRATEGIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +21,7 @@ class Known:
     providers: Mapping[str, ProviderRow]
     facts_of: Callable[[str, str], ModelFacts | None]
     guess_tier: Callable[[str, str, ModelFacts | None], Tier]
-    strategies: frozenset[str] = STRATEGY_NAMES
+    strategies: frozenset[str] = frozenset(STRATEGIES)
     scorers: frozenset[str] = frozenset(SCORERS)
 
     def row_for(self, name: str, like: str | None, kind: str | None) -> ProviderRow | None:
