@@ -16,6 +16,7 @@ from pointsman.domain.outcome import Outcome
 from pointsman.errors import ProviderFailure
 from pointsman.pipeline.call import Call
 from pointsman.pipeline.service import Reply, Service
+from pointsman.routing.tokens import TokenScale
 
 TAU_S = 10.0
 """Decay of the peak-EWMAs (Finagle's default)."""
@@ -60,6 +61,8 @@ class Meter:
         self.samples = 0
         self.ttft = PeakEwma()
         self.per_token = PeakEwma()
+        self.tokens = TokenScale()
+        """How this model counts, against the estimator."""
 
     async def __call__(self, call: Call) -> Reply:
         self.in_flight += 1
@@ -72,10 +75,11 @@ class Meter:
         except BaseException:
             self.in_flight -= 1
             raise
-        reply.on_close(self._closed)
+        estimated = call.expected_tokens[0]
+        reply.on_close(lambda outcome: self._closed(outcome, estimated))
         return reply
 
-    def _closed(self, outcome: Outcome) -> None:
+    def _closed(self, outcome: Outcome, estimated: int) -> None:
         self.in_flight -= 1
         now = self._clock.now()
         if outcome.is_failure:
@@ -83,6 +87,8 @@ class Meter:
         elif outcome.kind == "ok":
             self.samples += 1
             self._learn(outcome, now)
+            if not outcome.usage.estimated:
+                self.tokens = self.tokens.observe(estimated, outcome.usage.input)
 
     def _learn(self, outcome: Outcome, now: float) -> None:
         tokens = max(1, outcome.usage.output)

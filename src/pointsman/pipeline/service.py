@@ -65,6 +65,7 @@ class Reply:
     __slots__ = (
         "_clock",
         "_failure",
+        "_is_waiting",
         "_left_at",
         "_listeners",
         "_outcome",
@@ -120,6 +121,7 @@ class Reply:
         self._failure: PointsmanError | None = None
         self._quiet_since: float | None = None
         self._left_at = started
+        self._is_waiting = False
 
     @property
     def is_stream(self) -> bool:
@@ -132,7 +134,10 @@ class Reply:
 
     def quiet_s(self) -> float:
         """Seconds the provider has let us wait for content; a slow reader's time is not in it."""
-        return 0.0 if self._quiet_since is None else self._clock.now() - self._quiet_since
+        if self._quiet_since is None:
+            return 0.0
+        until = self._clock.now() if self._is_waiting else self._left_at
+        return until - self._quiet_since
 
     def on_close(self, listener: OutcomeListener) -> None:
         """Be told the Outcome once; layers register on the way up, so innermost comes first."""
@@ -160,12 +165,15 @@ class Reply:
         else:
             self._quiet_since += now - self._left_at
         seen = stream.content_bytes()
+        self._is_waiting = True
         try:
             piece = await stream.next()
         except ProviderFailure as failure:
             if self._failure is None:
                 self._failure = failure
             raise self._failure from failure
+        finally:
+            self._is_waiting = False
         if piece is None:
             raise StopAsyncIteration
         if stream.content_bytes() != seen:
