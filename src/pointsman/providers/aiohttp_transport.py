@@ -1,8 +1,10 @@
 """The same transport on aiohttp: for those who would rather trust a library they know.
 
 aiohttp is imported when the first request is sent. What it cannot do as asked is named where
-the conformance suite is parametrised (tests/transport/), and comes to this: one bound for
-connection and TLS handshake together; no bound on the number of idle connections.
+the conformance suite marks it (tests/transport/), and comes to this: one bound for connection
+and TLS handshake together; none for idle connections, trailers and interim answers; a parser
+that forgives some malformed answers; and bytes that come unasked on an idle connection are taken
+for the answer to the next request, so use it with providers you trust.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import asyncio
 import io
 import ssl
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -37,8 +40,6 @@ if TYPE_CHECKING:
 
 class AiohttpResponse:
     """An answer of aiohttp's as `HttpResponse`."""
-
-    __slots__ = ("_error", "_limits", "_response", "headers", "status")
 
     def __init__(self, response: aiohttp.ClientResponse, limits: TransportLimits) -> None:
         self._response = response
@@ -76,13 +77,18 @@ class AiohttpResponse:
         except asyncio.CancelledError:
             self.abort()
             raise
-        except (aiohttp.ClientError, aiohttp.http.HttpProcessingError, OSError) as error:
-            if self._error is not None:
-                raise self._error from error
-            fault: TransportFault = "reset" if isinstance(error, OSError) else "protocol"
-            failure = TransportError(fault, str(error), sent=True)
+        except (
+            aiohttp.ClientError,
+            aiohttp.http_exceptions.HttpProcessingError,
+            OSError,
+            RuntimeError,  # what aiohttp says of a connection that it closed itself
+        ) as error:
+            lost = isinstance(error, (OSError, RuntimeError))
+            failure = self._error or TransportError(
+                "reset" if lost else "protocol", _text(error), sent=True
+            )
             self._fail(failure)
-            raise failure from error
+            raise failure from None
 
     def abort(self) -> None:
         if self._error is None and not self._response.content.at_eof():
@@ -114,6 +120,7 @@ class AiohttpTransport:
         self._routes: dict[Endpoint, tuple[Origin, ssl.SSLContext | None]] = {}
         self._pooled: aiohttp.ClientSession | None = None
         self._unpooled: aiohttp.ClientSession | None = None
+        self._answers: weakref.WeakSet[AiohttpResponse] = weakref.WeakSet()
         self._closed = False
 
     async def send(self, request: HttpRequest) -> AiohttpResponse:
@@ -140,6 +147,8 @@ class AiohttpTransport:
 
     async def close(self) -> None:
         self._closed = True
+        for answer in tuple(self._answers):
+            answer.abort()
         for session in (self._pooled, self._unpooled):
             if session is not None:
                 await session.close()
@@ -168,9 +177,12 @@ class AiohttpTransport:
                 trace_request_ctx=trace,
             )
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise _send_error(error) from error
+            # Without its cause: aiohttp's errors show the request's headers, keys and all.
+            raise _send_error(error) from None
         self._check_head(response)
-        return AiohttpResponse(response, self._limits)
+        answer = AiohttpResponse(response, self._limits)
+        self._answers.add(answer)
+        return answer
 
     def _check_head(self, response: aiohttp.ClientResponse) -> None:
         size = sum(len(name) + len(value) + 4 for name, value in response.raw_headers)
@@ -218,7 +230,7 @@ class AiohttpTransport:
 
         tracing = aiohttp.TraceConfig()
         tracing.on_connection_reuseconn.append(note_reuse)
-        resolver = _resolver(self._names)
+        resolver = _resolver(self._names, limits.connect_s)
         connector = (
             aiohttp.TCPConnector(limit=0, resolver=resolver, use_dns_cache=False, force_close=True)
             if fresh
@@ -254,16 +266,17 @@ def _body(body: bytes) -> bytes | io.BytesIO | None:
     return (body or None) if len(body) <= 1024 * 1024 else io.BytesIO(body)
 
 
-def _resolver(names: Names) -> AbstractResolver:
-    """Let aiohttp look names up through our cache, so that both transports fail alike."""
+def _resolver(names: Names, bound_s: float) -> AbstractResolver:
+    """Let aiohttp look names up through our cache, within a bound that it does not have."""
     from aiohttp.abc import AbstractResolver, ResolveResult
 
     class CachedResolver(AbstractResolver):
         async def resolve(self, host: str, port: int = 0, family: int = 0) -> list[ResolveResult]:
             try:
-                found = await names.addresses(host)
-            except TransportError as error:
-                raise OSError(None, str(error)) from error
+                async with asyncio.timeout(bound_s):
+                    found = await names.addresses(host)
+            except (TransportError, TimeoutError) as error:
+                raise OSError(None, str(error) or f"no answer in {bound_s} s") from error
             return [
                 ResolveResult(hostname=host, host=address, port=port, family=kind, proto=0, flags=0)
                 for kind, address in found
@@ -300,13 +313,21 @@ def _send_error(error: Exception) -> TransportError:
     )
     if isinstance(error, aiohttp.ServerDisconnectedError) and not isinstance(error.message, str):
         fault = "protocol"  # part of a head had come
-    if isinstance(error, aiohttp.ClientResponseError) and _is_over_limit(error):
+    if fault == "protocol" and _is_over_limit(error):
         fault = "too_large"
-    return TransportError(fault, f"{type(error).__name__}: {error}", sent=sent)
+    return TransportError(fault, _text(error), sent=sent)
 
 
-def _is_over_limit(error: BaseException) -> bool:
+def _text(error: BaseException) -> str:
+    """Say what went wrong without the URL, whose query may hold a key."""
+    return f"{type(error).__name__}: {getattr(error, 'message', None) or error}"[:300]
+
+
+def _is_over_limit(error: BaseException | None) -> bool:
     from aiohttp.http_exceptions import LineTooLong
 
-    cause = error.__cause__ or error.__context__
-    return isinstance(cause, LineTooLong) or "Too many" in str(cause)
+    while error is not None:
+        if isinstance(error, LineTooLong) or "Too many headers" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
