@@ -66,7 +66,8 @@ class Child:
         """How it ended, None while it runs."""
         return None if self._process is None else self._process.poll()
 
-    def start(self) -> Self:
+    def begin(self) -> Self:
+        """Start the process without waiting for it; `wait_ready` or `stop` must follow."""
         self._process = subprocess.Popen(  # noqa: S603 - our own command lines
             self.command,
             stdin=subprocess.PIPE,
@@ -79,6 +80,10 @@ class Child:
         # A thread, not a wait for the first line: the pipe must be drained until the end.
         self._reader = threading.Thread(target=self._read, name=f"read {self.name}", daemon=True)
         self._reader.start()
+        return self
+
+    def wait_ready(self) -> Self:
+        """Return when its line has come. Raises ChildFailed, and then it is ended."""
         self._settled.wait(self._patience_s)
         if self._match is None:
             code = self.returncode
@@ -87,6 +92,9 @@ class Child:
             said = "\n".join(f"  {line}" for line in list(self.lines)[-20:])
             raise ChildFailed(f"{self.name}: {how}; it said:\n{said}")
         return self
+
+    def start(self) -> Self:
+        return self.begin().wait_ready()
 
     def stop(self) -> int | None:
         """End it and return how it ended; harmless when it has ended already."""

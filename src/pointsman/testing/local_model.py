@@ -58,7 +58,7 @@ class LocalModel:
     def __init__(self, port: int = 0, *, slots: int = 2, patience_s: float = 60.0) -> None:
         weights()
         command = [sys.executable, "-m", "pointsman.testing.local_model"]
-        self._child = Child(
+        self.child = Child(
             "local model",
             [*command, "--port", str(port), "--slots", str(slots), "--with-parent"],
             ready=r"^ready (http://\S+)",
@@ -68,14 +68,14 @@ class LocalModel:
     @property
     def base_url(self) -> str:
         """The address that a provider of the OpenAI dialect is configured with."""
-        return f"{self._child.match.group(1)}/v1"
+        return f"{self.child.match.group(1)}/v1"
 
     @property
     def pid(self) -> int:
-        return self._child.pid
+        return self.child.pid
 
     def __enter__(self) -> Self:
-        self._child.start()
+        self.child.start()
         return self
 
     def __exit__(
@@ -84,7 +84,7 @@ class LocalModel:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._child.stop()
+        self.child.stop()
 
 
 def threads() -> int:

@@ -1,0 +1,1 @@
+"""`pointsman demo`: real work through a real local model and two simulated providers."""

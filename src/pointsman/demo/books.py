@@ -1,0 +1,165 @@
+"""Three sets of books on the same requests: what the client saw, what the ledger says, what the
+providers' own journals say. `audit` holds them against each other."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pointsman.demo.client import Answered
+from pointsman.domain.deployment import Tier
+from pointsman.testing.journal import JournalEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """One attempt, as the ledger has it."""
+
+    deployment: str
+    tier: Tier
+    outcome: str
+    input: int
+    output: int
+    cost_nano: int
+
+
+@dataclass(frozen=True, slots=True)
+class Booked:
+    """One request, as the ledger has it. `avoided` are deployments whose breaker was open."""
+
+    request_id: str
+    asked_for: str
+    route: str
+    model: str
+    tier: str
+    status: int
+    seconds: float
+    input: int
+    output: int
+    cost_nano: int
+    baseline_nano: int
+    tried: tuple[Tried, ...]
+    why: str
+    avoided: tuple[str, ...]
+
+    @property
+    def fell_back(self) -> bool:
+        return len({attempt.deployment for attempt in self.tried}) > 1
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that must be true of the demo, and what was found."""
+
+    claim: str
+    holds: bool
+    found: str
+
+
+def read_ledger(path: Path) -> list[Booked]:
+    """Read the ledger's file, oldest entry first."""
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+        connection.row_factory = sqlite3.Row
+        attempts: dict[int, list[Tried]] = {}
+        for row in connection.execute("SELECT * FROM attempt ORDER BY entry, n"):
+            attempts.setdefault(row["entry"], []).append(
+                Tried(
+                    row["deployment"],
+                    row["tier"],
+                    row["outcome"],
+                    row["input"],
+                    row["output"],
+                    row["cost_nano"] or 0,
+                )
+            )
+        decisions: dict[int, Mapping[str, Any]] = {
+            row["entry"]: msgspec.json.decode(row["body"])
+            for row in connection.execute("SELECT entry, body FROM decision")
+        }
+        return [
+            _booked(row, attempts.get(row["seq"], []), decisions.get(row["seq"], {}))
+            for row in connection.execute("SELECT * FROM entry ORDER BY seq")
+        ]
+
+
+def _booked(row: sqlite3.Row, tried: list[Tried], decision: Mapping[str, Any]) -> Booked:
+    rejected = decision.get("rejected", [])
+    return Booked(
+        request_id=row["request_id"],
+        asked_for=row["requested_model"],
+        route=row["route"],
+        model=row["final_model"] or "",
+        tier=row["final_tier"] or "",
+        status=row["status"],
+        seconds=row["seconds"],
+        input=row["input"],
+        output=row["output"],
+        cost_nano=row["cost_nano"] or 0,
+        baseline_nano=row["baseline_nano"] or 0,
+        tried=tuple(tried),
+        why=decision.get("why", ""),
+        avoided=tuple(each["deployment"] for each in rejected if "breaker" in each["reason"]),
+    )
+
+
+def audit(
+    answers: Sequence[Answered],
+    ledger: Sequence[Booked],
+    journals: Mapping[str, Sequence[JournalEntry]],
+    secret: str,
+) -> list[Check]:
+    """Hold the books against each other. `journals` is by deployment; `secret` must be in none."""
+    by_id = {booked.request_id: booked for booked in ledger}
+    broken = [f"#{each.number} {each.fault}" for each in answers if each.fault]
+    strayed = [
+        f"#{each.number} {each.prompt.kind}"
+        for each in answers
+        if (booked := by_id.get(each.request_id)) is not None
+        and any(tried.tier not in each.prompt.only for tried in booked.tried)
+    ]
+    guarded = [each for each in answers if each.prompt.only == {"local"}]
+    leaks = [
+        f"{name} request {entry.number}"
+        for name, entries in journals.items()
+        for entry in entries
+        if secret.encode() in entry.body
+    ]
+    unread = sum(not entry.body for entries in journals.values() for entry in entries)
+    fallbacks = sum(booked.fell_back for booked in ledger)
+    avoided = sum(bool(booked.avoided) for booked in ledger)
+    total = sum(booked.cost_nano for booked in ledger)
+    parts = sum(tried.cost_nano for booked in ledger for tried in booked.tried)
+    return [
+        Check("every request was answered properly", not broken, "; ".join(broken)),
+        Check(
+            "one ledger entry a request",
+            Counter(by_id) == Counter(each.request_id for each in answers)
+            and len(ledger) == len(answers),
+            f"{len(ledger)} entries, {len(answers)} requests",
+        ),
+        Check("a request's cost is the sum of its attempts", total == parts, f"{total} nano-USD"),
+        *(_same_tokens(name, entries, ledger) for name, entries in journals.items()),
+        Check(
+            "secrets and personal data stayed on this machine",
+            not leaks and not strayed and not unread and bool(guarded),
+            "; ".join(leaks + strayed) or f"{len(guarded)} such requests",
+        ),
+        Check("failed attempts fell back", fallbacks > 0, f"{fallbacks} requests"),
+        Check("the breaker took the failing track out", avoided > 0, f"{avoided} decisions"),
+    ]
+
+
+def _same_tokens(name: str, entries: Sequence[JournalEntry], ledger: Sequence[Booked]) -> Check:
+    """The provider billed the tokens that the ledger has for it."""
+    tried = [each for booked in ledger for each in booked.tried if each.deployment == name]
+    billed = sum(e.billed.input for e in entries), sum(e.billed.output for e in entries)
+    booked = sum(each.input for each in tried), sum(each.output for each in tried)
+    found = f"billed {billed[0]} + {billed[1]} tokens, booked {booked[0]} + {booked[1]}"
+    return Check(f"the ledger agrees with {name}'s own journal", billed == booked, found)

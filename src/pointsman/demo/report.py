@@ -1,0 +1,118 @@
+"""The demo's end: the table of requests, the totals, and what was verified."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from pointsman.demo.books import Booked, Check
+from pointsman.demo.client import Answered
+from pointsman.domain.money import format_usd
+
+
+def request_table(answers: Sequence[Answered], ledger: Sequence[Booked]) -> Table:
+    """One row a request: what it was, where it went, what it cost, and why."""
+    table = Table(title="What happened, as the ledger has it", title_justify="left", pad_edge=False)
+    table.add_column("#", justify="right")
+    table.add_column("kind", no_wrap=True)
+    table.add_column("asked for", no_wrap=True)
+    table.add_column("model", no_wrap=True)
+    table.add_column("in", justify="right")
+    table.add_column("out", justify="right")
+    table.add_column("cost", justify="right", no_wrap=True)
+    table.add_column("s", justify="right")
+    table.add_column("why", no_wrap=True, overflow="ellipsis", ratio=1)
+    by_id = {booked.request_id: booked for booked in ledger}
+    for answer in answers:
+        booked = by_id.get(answer.request_id)
+        if booked is None:
+            table.add_row(str(answer.number), answer.prompt.kind, style="red")
+            continue
+        failed = [f"{t.deployment} {t.outcome}" for t in booked.tried if t.outcome != "ok"]
+        why = f"after {', '.join(failed)}; {booked.why}" if failed else booked.why
+        table.add_row(
+            str(answer.number),
+            answer.prompt.kind,
+            booked.asked_for,
+            Text(
+                booked.model, style={"local": "green", "frontier": "magenta"}.get(booked.tier, "")
+            ),
+            str(booked.input),
+            str(booked.output),
+            format_usd(booked.cost_nano),
+            f"{booked.seconds:.2f}",
+            why,
+            style="yellow" if failed else "",
+        )
+    return table
+
+
+def totals(ledger: Sequence[Booked]) -> list[str]:
+    """The sums, a line each."""
+    cost = sum(booked.cost_nano for booked in ledger)
+    baseline = sum(booked.baseline_nano for booked in ledger)
+    tiers = Counter(booked.tier for booked in ledger)
+    fallbacks = sum(booked.fell_back for booked in ledger)
+    avoided = sum(bool(booked.avoided) for booked in ledger)
+    share = f" ({1 - cost / baseline:.0%})" if baseline else ""
+    return [
+        f"cost       {format_usd(cost)}; the frontier model for everything: {format_usd(baseline)}",
+        f"saved      {format_usd(baseline - cost)}{share}",
+        "tiers      " + ", ".join(f"{tier or 'none'} {n}" for tier, n in tiers.most_common()),
+        f"fallbacks  {fallbacks} requests were answered by another model than the first",
+        f"breaker    kept {avoided} requests away from the failing provider",
+    ]
+
+
+def report(
+    console: Console,
+    answers: Sequence[Answered],
+    ledger: Sequence[Booked],
+    checks: Sequence[Check],
+    path: Path,
+) -> None:
+    console.print()
+    console.print(request_table(answers, ledger))
+    console.print()
+    for line in totals(ledger):
+        console.print(line, highlight=False, markup=False)
+    console.print(f"ledger     {path}", highlight=False, markup=False, soft_wrap=True)
+    console.print(
+        f"           look into it: pointsman usage --ledger {path} --by model",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+    console.print()
+    for check in checks:
+        mark = "ok    " if check.holds else "FAILED"
+        found = f": {check.found}" if check.found else ""
+        console.print(
+            f"{mark} {check.claim}{found}",
+            style=None if check.holds else "bold red",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+
+
+def last_line(
+    answers: Sequence[Answered], ledger: Sequence[Booked], checks: Sequence[Check], seconds: float
+) -> str:
+    """The verdict with its figures."""
+    broken = [check for check in checks if not check.holds]
+    if broken:
+        return f"demo: failed, {len(broken)} of {len(checks)} checks: {broken[0].claim}"
+    cost = sum(booked.cost_nano for booked in ledger)
+    baseline = sum(booked.baseline_nano for booked in ledger)
+    fallbacks = sum(booked.fell_back for booked in ledger)
+    saved = f"{format_usd(baseline - cost)} saved ({1 - cost / baseline:.0%})" if baseline else ""
+    return (
+        f"demo: ok, {len(answers)} requests, {fallbacks} fallbacks, {format_usd(cost)} spent, "
+        f"{saved}, {seconds:.0f} s"
+    )

@@ -1,0 +1,61 @@
+"""The demo from beginning to end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from pointsman.demo.books import audit, read_ledger
+from pointsman.demo.prompts import ALL, FAKE_KEY
+from pointsman.demo.report import last_line, report
+from pointsman.demo.show import Scene, make_show
+from pointsman.demo.story import play
+from pointsman.demo.world import world
+from pointsman.testing.child import ChildFailed
+from pointsman.testing.local_model import LocalModelMissing
+
+PLAIN_WIDTH = 180
+"""Columns where the output is no terminal: enough for the table's reasons."""
+
+
+async def run_demo(folder: Path, console: Console) -> int:
+    """Run it in `folder`; return the exit status: 0 when all that is shown was verified."""
+    began = time.monotonic()
+    scene = Scene(total=len(ALL))
+    console.print("Pointsman demo: real work, no API key, nothing leaves this machine.\n")
+    try:
+        async with world(folder, lambda text: console.print(text, highlight=False)) as here:
+            console.print()
+            with make_show(console, scene) as show:
+                answers = await play(here, scene, show)
+            ledger_path = here.ledger
+            journals = {}
+            for name, provider in here.providers.items():
+                await provider.journal.settled()
+                journals[name] = provider.journal.calls
+    except (ChildFailed, LocalModelMissing) as error:
+        console.print(f"demo: failed, {error}", highlight=False, markup=False, soft_wrap=True)
+        return 1
+    # The gateway has ended: its ledger is complete.
+    ledger = read_ledger(ledger_path)
+    checks = audit(answers, ledger, journals, FAKE_KEY)
+    report(console, answers, ledger, checks, ledger_path)
+    console.print()
+    verdict = last_line(answers, ledger, checks, time.monotonic() - began)
+    console.print(verdict, highlight=False, markup=False, soft_wrap=True)
+    return 0 if all(check.holds for check in checks) else 1
+
+
+def main(folder: Path) -> int:
+    """Run the demo on standard output; 130 when interrupted."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=PLAIN_WIDTH)
+    try:
+        return asyncio.run(run_demo(folder, console))
+    except KeyboardInterrupt:
+        console.print("demo: interrupted; everything it started has been ended")
+        return 130
