@@ -129,7 +129,7 @@ def usage_report(
     """Add up the ledger in `path`, by period and then by falling cost.
 
     `since` and `until` are seconds since the epoch, the end left out. Raises InvalidRequest for
-    an unknown dimension or bucket, ConfigError for a file that cannot be read.
+    an unknown dimension or bucket (`param` says whose), ConfigError for a file that cannot be read.
     """
     question = _Question(tuple(group_by), since, until, tuple(filters), bucket)
     with reading(path) as connection:
@@ -221,12 +221,14 @@ class _Question:
     bucket: Bucket | None
 
     def __post_init__(self) -> None:
-        for name in (*self.group_by, *(name for name, _ in self.filters)):
-            if name not in DIMENSIONS and not (name.startswith("tag:") and len(name) > 4):
-                raise InvalidRequest(
-                    f"unknown dimension {name!r}: choose of {', '.join(DIMENSIONS)} or tag:NAME",
-                    param="group_by",
-                )
+        wanted = {"group_by": self.group_by, "filters": tuple(name for name, _ in self.filters)}
+        for param, names in wanted.items():
+            for name in names:
+                if name not in DIMENSIONS and not (name.startswith("tag:") and len(name) > 4):
+                    known = ", ".join(DIMENSIONS)
+                    raise InvalidRequest(
+                        f"unknown dimension {name!r}: choose of {known} or tag:NAME", param=param
+                    )
         if self.bucket is not None and self.bucket not in BUCKETS:
             raise InvalidRequest(
                 f"unknown bucket {self.bucket!r}: choose of {', '.join(BUCKETS)}", param="bucket"
