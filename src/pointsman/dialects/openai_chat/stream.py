@@ -1,0 +1,295 @@
+"""A provider's stream of chat completion chunks: watched as it passes, or read into events.
+
+Theory. Both readers see each event through one `Chunk`, decoded by type: that is fast, and
+notices JSON that is broken anywhere. An event that is JSON but of other types than OpenAI's
+(Mistral sends `content` as an array) is read again leniently. A stream has ended properly when
+each choice has given its finish reason; `[DONE]` alone is no proof, for proxies write it after
+an upstream that was cut.
+"""
+
+from __future__ import annotations
+
+import orjson
+
+from pointsman.dialects.counts import openai_usage
+from pointsman.dialects.failures import cut_short, in_stream
+from pointsman.dialects.openai_chat.calls import CallIndex
+from pointsman.dialects.openai_chat.chunk import Chunk, Delta, decode
+from pointsman.dialects.openai_chat.reply import FINISH
+from pointsman.dialects.sse import Splitter, SseEvent
+from pointsman.domain.reply import (
+    Event,
+    Finished,
+    FinishReason,
+    Started,
+    TextDelta,
+    ThinkingDelta,
+    UsageReported,
+)
+from pointsman.domain.usage import Usage
+from pointsman.errors import ProviderFailure
+
+DONE = b"data: [DONE]\n\n"
+
+
+class Watch:
+    """What both readers know of the stream (`Progress`), kept by `observe`."""
+
+    __slots__ = (
+        "_finished",
+        "_has_calls",
+        "_splitter",
+        "_wanted",
+        "content_bytes",
+        "done",
+        "ended",
+        "finish",
+        "has_content",
+        "model",
+        "usage",
+    )
+
+    def __init__(self, choices: int = 1) -> None:
+        self._splitter = Splitter()
+        self._wanted = choices
+        self._finished: set[int] = set()
+        self._has_calls = False
+        self.has_content = False
+        self.ended = False
+        self.done = False
+        """`[DONE]` has come: what follows is ignored."""
+        self.usage: Usage | None = None
+        self.finish: str | None = None
+        self.content_bytes = 0
+        self.model: str | None = None
+
+    def observe(self, event: SseEvent) -> Chunk | None:
+        """Take in one event; return its chunk, None for `[DONE]` and for what says nothing."""
+        data = event.data
+        if not data:
+            return None
+        if data == b"[DONE]":
+            if not self.ended:
+                raise cut_short()
+            self.done = True
+            return None
+        chunk = decode(data)
+        if chunk.error is not None:
+            raise in_stream(chunk.error)
+        if self.model is None and chunk.model:
+            self.model = chunk.model
+        if chunk.choices:
+            for choice in chunk.choices:
+                delta = choice.delta
+                if delta is not None:
+                    self._weigh(delta)
+                if choice.finish_reason is not None:
+                    self._finish(choice.finish_reason, choice.index)
+        elif chunk.choices is None or event.name == b"error":
+            _raise_if_error(event)
+        if chunk.usage is not None:
+            self.usage = openai_usage(chunk.usage) or self.usage
+        elif chunk.x_groq is not None:
+            self.usage = openai_usage(chunk.x_groq.get("usage")) or self.usage
+        return chunk
+
+    def _weigh(self, delta: Delta) -> None:
+        size = 0
+        if delta.content:
+            size = len(delta.content)
+        if delta.reasoning_content:
+            size += len(delta.reasoning_content)
+        elif delta.reasoning:
+            size += len(delta.reasoning)
+        if delta.refusal:
+            size += len(delta.refusal)
+        if delta.tool_calls:
+            self._has_calls = True
+            for call in delta.tool_calls:
+                function = call.function
+                if function is not None:
+                    size += len(function.name or "") + len(function.arguments or "")
+            self.has_content = True
+        if size:
+            self.has_content = True
+            self.content_bytes += size
+
+    def _finish(self, reason: str, index: int) -> None:
+        if reason == "error":
+            raise ProviderFailure(
+                "unavailable", "the provider's stream finished with an error", code="upstream_error"
+            )
+        finish = FINISH.get(reason, "stop")
+        if finish == "stop" and self._has_calls:
+            finish = "tool_calls"
+        if self.finish is None:
+            self.finish = finish
+        self._finished.add(index)
+        self.ended = len(self._finished) >= self._wanted
+
+
+class OpenAITap(Watch):
+    """Pass whole events on as they came; swallow the usage event that only we asked for."""
+
+    __slots__ = ("_swallows_usage",)
+
+    def __init__(self, choices: int, include_usage: bool) -> None:
+        super().__init__(choices)
+        self._swallows_usage = not include_usage
+
+    def feed(self, data: bytes) -> bytes:
+        """Return the whole events among `data`. On ProviderFailure `has_content` is as before:
+        nothing of this piece was handed over."""
+        is_over = self.done
+        if is_over:
+            return b""
+        had_content = self.has_content
+        passed = []
+        try:
+            for event in self._splitter.feed(data):
+                if self._lets_pass(event):
+                    passed.append(event.raw)
+                if self.done:
+                    break
+        except ProviderFailure:
+            self.has_content = had_content
+            raise
+        return passed[0] if len(passed) == 1 else b"".join(passed)
+
+    def _lets_pass(self, event: SseEvent) -> bool:
+        chunk = self.observe(event)
+        return chunk is None or not (self._swallows_usage and chunk.is_usage_only)
+
+    def eof(self) -> bytes:
+        if self.done:
+            return b""
+        passed = b""
+        rest = self._splitter.finish()
+        if rest is not None and _reads(self, rest) and not self.done and self._is_ours(rest):
+            passed = rest.raw.rstrip(b"\r\n") + b"\n\n"
+        if not self.ended:
+            raise cut_short()
+        return passed + DONE
+
+    def _is_ours(self, event: SseEvent) -> bool:
+        """Say whether the half-written last event, already observed, is the client's to see."""
+        if event.data is None:
+            return False
+        chunk = decode(event.data)
+        return not (self._swallows_usage and chunk.is_usage_only)
+
+
+class OpenAIDecoder(Watch):
+    """Read chunks into neutral events; of several choices the first."""
+
+    __slots__ = ("_calls", "_refused", "_started", "_text_seen")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._calls = CallIndex()
+        self._refused = False
+        self._started = False
+
+    def feed(self, data: bytes) -> list[Event]:
+        events: list[Event] = []
+        is_over = self.done
+        if is_over:
+            return events
+        had_content = self.has_content
+        try:
+            for event in self._splitter.feed(data):
+                self._read(event, events)
+                if self.done:
+                    break
+        except ProviderFailure:
+            self.has_content = had_content
+            raise
+        return events
+
+    def eof(self) -> list[Event]:
+        events: list[Event] = []
+        if not self.done:
+            rest = self._splitter.finish()
+            if rest is not None and not self.ended:
+                try:
+                    self._read(rest, events)
+                except ProviderFailure as failure:
+                    if failure.code == "upstream_protocol":
+                        raise cut_short() from None
+                    raise
+            elif rest is not None and _reads(self, rest) and self.usage is not None:
+                events.append(UsageReported(self.usage))
+            if not self.ended:
+                raise cut_short()
+        return events
+
+    def _read(self, event: SseEvent, events: list[Event]) -> None:
+        had_ended = self.ended
+        before = self.usage
+        chunk = self.observe(event)
+        if chunk is None:
+            return
+        if not self._started and (chunk.id or chunk.choices):
+            self._started = True
+            events.append(Started(chunk.id or "", chunk.model or "", _created(chunk)))
+        for choice in chunk.choices or ():
+            if choice.index == 0 and not had_ended:
+                if choice.delta is not None:
+                    self._read_delta(choice.delta, events)
+                if choice.finish_reason is not None:
+                    events += self._calls.rest()
+                    events.append(Finished(self._reason(choice.finish_reason)))
+        if self.usage is not None and self.usage is not before:
+            events.append(UsageReported(self.usage))
+
+    def _read_delta(self, delta: Delta, events: list[Event]) -> None:
+        thought = delta.reasoning_content or delta.reasoning
+        if thought:
+            events.append(ThinkingDelta(thought))
+        if delta.content:
+            events.append(TextDelta(delta.content))
+        if delta.refusal:
+            self._refused = True
+            events.append(TextDelta(delta.refusal))
+        for call in delta.tool_calls or ():
+            function = call.function
+            if function is not None:
+                events += self._calls.take(call.index, call.id, function.name, function.arguments)
+
+    def _reason(self, given: str) -> FinishReason:
+        """Trust what was streamed over the word for it: some servers say `stop` after calls,
+        some `tool_calls` after none."""
+        if self._refused:
+            return "refusal"
+        finish = FINISH.get(given, "stop")
+        if finish in ("stop", "tool_calls"):
+            return "tool_calls" if self._calls.count else "stop"
+        return finish
+
+
+def _created(chunk: Chunk) -> int:
+    created = chunk.created
+    return int(created) if type(created) in (int, float) and 0 <= created < 2**53 else 0
+
+
+def _reads(watch: Watch, event: SseEvent) -> bool:
+    """Observe what stands after the last blank line; half an event counts for nothing."""
+    try:
+        watch.observe(event)
+    except ProviderFailure as failure:
+        if failure.code == "upstream_protocol":
+            return False
+        raise
+    return True
+
+
+def _raise_if_error(event: SseEvent) -> None:
+    """Notice an error without an `error` field: `event: error`, vLLM's older form, `detail`."""
+    fields = orjson.loads(event.data or b"{}")
+    if (
+        event.name == b"error"
+        or fields.get("object") == "error"
+        or "detail" in fields
+        or "message" in fields
+    ):
+        raise in_stream(fields)

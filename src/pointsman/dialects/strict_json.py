@@ -1,0 +1,133 @@
+"""A client's JSON: read strictly, and rewritten without touching what we do not mean to.
+
+Theory. Two readers of one JSON text may disagree where a key stands twice, and a recursive
+reader may be driven off its stack; so both are refused before anything looks at the values.
+Depth: outside strings, brackets are peeled off in pairs, one level a pass, at the speed of
+`bytes.replace`. Duplicates: each member of an object has one colon outside strings, so a parsed
+tree with fewer members than the text has colons has lost some. A compact body that equals its
+own re-serialisation (what most SDKs send) needs not even that.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, cast
+
+import msgspec
+import orjson
+
+from pointsman.domain.content import JsonObject
+from pointsman.errors import InvalidRequest
+
+MAX_DEPTH = 64
+"""Levels of nesting; no known API needs more than about 20."""
+
+_OPENING_ONLY = bytes.maketrans(b"{}", b"[]")
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_RAW_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def parse_object(body: bytes, max_depth: int = MAX_DEPTH) -> JsonObject:
+    """Parse a JSON object. Raises InvalidRequest for anything else, and nothing but that."""
+    outside: bytes | None = None
+    if body.count(b"[") + body.count(b"{") > max_depth:
+        outside = _outside_strings(body)
+        if _is_deeper(outside, max_depth):
+            raise InvalidRequest(
+                f"the body is not valid JSON of at most {max_depth} levels of nesting"
+            )
+    try:
+        fields = orjson.loads(body)
+    except ValueError as error:
+        raise InvalidRequest(f"the body is not valid JSON: {error}") from None
+    if type(fields) is not dict:
+        raise InvalidRequest("the body must be a JSON object")
+    if orjson.dumps(fields) != body:
+        if outside is None:
+            outside = _outside_strings(body)
+        if _members(fields) != outside.count(b":"):
+            raise InvalidRequest(f"the body has the key {_duplicate_of(body)} twice in one object")
+    return cast(JsonObject, fields)
+
+
+def splice(body: bytes, replace: Mapping[str, bytes | None]) -> bytes:
+    """Replace, add (bytes) or remove (None) top-level fields; every other value's bytes stay.
+
+    `body` must have passed `parse_object`.
+    """
+    fields: dict[str, Any] = _RAW_FIELDS.decode(body)
+    for key, value in replace.items():
+        if value is not None:
+            fields[key] = value
+        else:
+            fields.pop(key, None)
+    return join(fields)
+
+
+def raw_fields(body: bytes) -> dict[str, bytes]:
+    """Return the bytes of each top-level value. `body` must have passed `parse_object`."""
+    return {key: bytes(value) for key, value in _RAW_FIELDS.decode(body).items()}
+
+
+def join(fields: Mapping[str, bytes | msgspec.Raw]) -> bytes:
+    """Write an object whose values are JSON texts already."""
+    pieces: list[bytes | msgspec.Raw] = []
+    for key, value in fields.items():
+        pieces += (b"," if pieces else b"{", orjson.dumps(key), b":", value)
+    pieces.append(b"}" if pieces else b"{}")
+    return b"".join(pieces)
+
+
+def _outside_strings(body: bytes) -> bytes:
+    """Drop the strings. What follows a syntax error may come out wrong: no parser gets there."""
+    if b"\\" in body:
+        body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    return b"".join(body.split(b'"')[::2])
+
+
+def _is_deeper(outside: bytes, limit: int) -> bool:
+    """Say whether brackets nest deeper than `limit`, or do not pair."""
+    brackets = outside.translate(_OPENING_ONLY, b"").translate(None, _NOT_BRACKETS)
+    for _ in range(limit):
+        if not brackets:
+            return False
+        brackets = brackets.replace(b"[]", b"")
+    return bool(brackets)
+
+
+def _members(tree: object) -> int:
+    """Count the members of all objects in a parsed tree, without recursion."""
+    count = 0
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        if type(node) is dict:
+            count += len(node)
+            waiting += [value for value in node.values() if type(value) in _CONTAINERS]
+        else:
+            items = cast("list[object]", node)
+            waiting += [value for value in items if type(value) in _CONTAINERS]
+    return count
+
+
+_CONTAINERS = frozenset({dict, list})
+
+
+class _Found(Exception):
+    pass
+
+
+def _duplicate_of(body: bytes) -> str:
+    def unique(pairs: list[tuple[str, object]]) -> None:
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise _Found(key)
+            seen.add(key)
+
+    try:
+        json.loads(body, object_pairs_hook=unique, parse_int=lambda _: 0)
+    except _Found as found:
+        return repr(found.args[0])[:80]
+    return "of some member"
