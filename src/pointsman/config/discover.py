@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pointsman.config.desk import Desk
 from pointsman.config.known import Known, shipped
+from pointsman.config.load import Loaded
 from pointsman.config.problems import BadConfig
 from pointsman.config.resolve import resolve
 from pointsman.config.resolve_providers import local_url
@@ -39,9 +40,19 @@ async def discover(
 ) -> tuple[Settings, list[str]]:
     """Find what there is: (settings with one route `auto`, lines that tell what was found).
 
+    Raises ConfigError, which says what to set, where nothing is found.
+    """
+    loaded, lines = await discover_all(env, probe, known)
+    return loaded.settings, lines
+
+
+async def discover_all(
+    env: Mapping[str, str], probe: Probe, known: Known | None = None
+) -> tuple[Loaded, list[str]]:
+    """As `discover`, with what `check` wants to know.
+
     A provider counts when one of its variables holds a key; it brings the catalogue's default
     models. POINTSMAN_KEY or POINTSMAN_KEYS (by commas) hold keys that callers must show.
-    Raises ConfigError, which says what to set, where nothing is found.
     """
     known = known or shipped()
     deployments: list[DeploymentBlock] = []
@@ -72,7 +83,7 @@ async def discover(
         raise ConfigError(_nothing(known))
     desk = Desk(Node({}, 1), env, Path(), known)
     file = ConfigFile(providers=providers, deployments=tuple(deployments))
-    settings = resolve(file, ORIGIN, desk).settings
+    resolved = resolve(file, ORIGIN, desk)
     if desk.problems:
         raise BadConfig(ORIGIN, desk.problems)
     keys = _keys(env)
@@ -81,12 +92,14 @@ async def discover(
         if keys
         else "callers: no POINTSMAN_KEY is set, so anybody who reaches the port may call"
     )
-    return replace(settings, server=replace(settings.server, keys=keys)), lines
+    server = replace(resolved.settings.server, keys=keys)
+    settings = replace(resolved.settings, server=server)
+    return Loaded(settings, desk.root, resolved.key_sources), lines
 
 
 def _address(row: ProviderRow, env: Mapping[str, str]) -> str:
     told = next((env[name] for name in row.url_env if env.get(name)), "")
-    return local_url(told) if told else row.usual_url
+    return local_url(told, row.usual_url) if told else row.usual_url
 
 
 def _keys(env: Mapping[str, str]) -> tuple[ApiKey, ...]:

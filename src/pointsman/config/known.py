@@ -10,6 +10,7 @@ from pointsman.domain.deployment import CAPABILITIES, Tier
 from pointsman.providers.catalog import CATALOG, ProviderRow
 from pointsman.providers.model_facts import DEFAULT_CAPABILITIES, LOCAL_CAPABILITIES
 from pointsman.providers.prices import ModelFacts, facts_of, guess_tier
+from pointsman.routing.language import LANGUAGES
 from pointsman.routing.scorers import SCORERS
 from pointsman.routing.strategies import STRATEGIES
 
@@ -23,6 +24,7 @@ class Known:
     guess_tier: Callable[[str, str, ModelFacts | None], Tier]
     strategies: frozenset[str] = frozenset(STRATEGIES)
     scorers: frozenset[str] = frozenset(SCORERS)
+    languages: frozenset[str] = LANGUAGES
 
     def row_for(self, name: str, like: str | None, kind: str | None) -> ProviderRow | None:
         """The catalogue's row that a provider starts from: named, by its own name, by kind."""

@@ -143,18 +143,22 @@ def _usual_url(row: ProviderRow | None, env: Mapping[str, str]) -> str:
         return row.url
     for name in row.url_env:
         if env.get(name):
-            return local_url(env[name]) if row.is_local else env[name]
+            return local_url(env[name], row.usual_url) if row.is_local else env[name]
     return row.usual_url
 
 
-def local_url(host: str) -> str:
-    """Turn what Ollama's `OLLAMA_HOST` may hold (`0.0.0.0:11434`, a URL) into a base URL."""
+def local_url(host: str, usual: str) -> str:
+    """Turn what a variable such as `OLLAMA_HOST` may hold (`0.0.0.0`, `box:1234`, a URL) into a
+    base URL, taking port and path from the usual one."""
     text = host if "://" in host else f"http://{host}"
     text = text.replace("://0.0.0.0", "://127.0.0.1").rstrip("/")
-    parts = urlsplit(text)
-    if "://" not in host and parts.port is None:
-        text = f"{text}:11434"
-    return text if parts.path else f"{text}/v1"
+    parts, wont = urlsplit(text), urlsplit(usual)
+    try:
+        if "://" not in host and parts.port is None:
+            text = f"{text}:{wont.port}"
+    except ValueError:
+        return text  # no port number: told by whoever checks the URL
+    return text if parts.path else f"{text}{wont.path}"
 
 
 def _checked_url(url: str, dialect: str, path: Path, desk: Desk) -> str | None:

@@ -59,6 +59,10 @@ def _resolve(block: RuleBlock, pool: Pool, path: Path, desk: Desk) -> RuleSpec:
 
 def _condition(block: WhenBlock, path: Path, desk: Desk) -> Condition:
     check_capabilities(block.needs, (*path, "needs"), desk)
+    for place, code in enumerate(block.language):
+        if code not in desk.known.languages:
+            remedy = suggest(code, desk.known.languages, limit=40)
+            desk.complain((*path, "language", place), f"cannot tell {shown(code)}", remedy)
     above, below = block.input_tokens_above, block.input_tokens_below
     if above is not None and below is not None and below - above < 2:
         what = f"no length is above {above} and below {below}"
