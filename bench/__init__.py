@@ -1,0 +1,1 @@
+"""Pointsman against a bare pass-through on one machine; see README.md."""
