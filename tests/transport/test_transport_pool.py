@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -362,3 +363,46 @@ async def test_closing_ends_what_waits_and_refuses_what_comes(
         await transport.send(wire.post())
     assert caught.value.sent is False
     assert len(wire.peers) == 4
+
+
+async def test_closing_while_a_connection_is_opened_leaves_none(
+    open_wire: OpenWire, open_transport: OpenTransport, kit: Kit, kind: str
+) -> None:
+    async def resolve(host: str) -> list[tuple[socket.AddressFamily, str]]:
+        asked.set()
+        await go_on.wait()
+        return [(socket.AF_INET, "127.0.0.1")]
+
+    asked, go_on = asyncio.Event(), asyncio.Event()
+    wire = await open_wire(kit.answers_always(OK))
+    transport = open_transport(resolve=resolve)
+    request = HttpRequest(wire.endpoint("slow.test"), "/", b"")
+    sending = asyncio.create_task(transport.send(request))
+    await asked.wait()
+    await transport.close()
+    go_on.set()
+    async with asyncio.timeout(2):
+        with pytest.raises(TransportError) as caught:
+            await sending
+    # aiohttp does not say how far it was; that a byte may have left is the safe answer
+    assert caught.value.sent is (kind == "aiohttp")
+    await wire.all_gone()
+    assert wire.requests == []
+
+
+async def test_closing_during_a_handshake_ends_it(
+    open_wire: OpenWire, open_transport: OpenTransport, kit: Kit, aiohttp_fails: AiohttpFails
+) -> None:
+    aiohttp_fails("a handshake goes on until its bound")
+    wire = await open_wire(kit.says_nothing)
+    transport = open_transport()
+    request = HttpRequest(wire.endpoint(scheme="https"), "/", b"")
+    sending = asyncio.create_task(transport.send(request))
+    async with asyncio.timeout(0.5):
+        while not wire.peers:
+            await asyncio.sleep(0.005)
+        await transport.close()
+        with pytest.raises(TransportError) as caught:
+            await sending
+    assert caught.value.sent is False
+    await wire.all_gone()

@@ -154,11 +154,14 @@ class LeanTransport:
         return response
 
     async def _fresh(self, pool: Pool) -> LeanConnection:
-        if self._closed:
-            raise TransportError("refused", "the transport is closed", sent=False)
-        if self._sweeper is None:
+        if self._sweeper is None and not self._closed:
             self._sweep()
-        return await pool.dial()
+        connection = None if self._closed else await pool.dial()
+        if connection is None or self._closed:  # perhaps closed while we dialled
+            if connection is not None:
+                connection.close()
+            raise TransportError("refused", "the transport is closed", sent=False)
+        return connection
 
     def _route(self, endpoint: Endpoint) -> tuple[Pool, Heads]:
         route = self._routes.get(endpoint)
