@@ -15,6 +15,7 @@ import msgspec
 
 from pointsman.demo.client import Answered
 from pointsman.domain.deployment import Tier
+from pointsman.domain.usage import Price
 from pointsman.testing.journal import JournalEntry
 
 
@@ -104,18 +105,42 @@ def _booked(row: sqlite3.Row, tried: list[Tried], decision: Mapping[str, Any]) -
         cost_nano=row["cost_nano"] or 0,
         baseline_nano=row["baseline_nano"] or 0,
         tried=tuple(tried),
-        why=decision.get("why", ""),
-        avoided=tuple(each["deployment"] for each in rejected if "breaker" in each["reason"]),
+        why=why_of(decision),
+        avoided=tuple(each["deployment"] for each in rejected if each["filter"] == "healthy"),
     )
+
+
+def why_of(decision: Mapping[str, Any]) -> str:
+    """Say in a few words what decided: who was kept out and by what, the rule, the strategy."""
+    said: dict[str, None] = {}  # In order, once each.
+    for each in decision.get("rejected", []):
+        if each["filter"] != "rule":
+            subject = "" if each["filter"] == "sensitive" else f"{each['deployment']} "
+            said[subject + each["reason"]] = None
+    if rule := decision.get("rule"):
+        said[f"rule '{rule}'"] = None
+    if said or not decision:
+        return "; ".join(said)
+    # Nobody was kept out. 1. asked for by name; 2. the best is coming back from an outage and
+    # gets a share only; 3. the strategy's choice.
+    candidates = decision["candidates"]
+    best = max(candidates, key=lambda each: each["score"], default=None)
+    if decision["route"] == "direct":
+        return "asked for by name"
+    if best is not None and best["score"] > candidates[0]["score"]:
+        return f"{best['deployment']} is coming back and gets only a share"
+    return f"{decision['strategy']}: best of {len(candidates)}"
 
 
 def audit(
     answers: Sequence[Answered],
     ledger: Sequence[Booked],
     journals: Mapping[str, Sequence[JournalEntry]],
+    prices: Mapping[str, Price],
     secret: str,
 ) -> list[Check]:
-    """Hold the books against each other. `journals` is by deployment; `secret` must be in none."""
+    """Hold the books against each other. `journals` and `prices` are by deployment; `secret` must
+    be in no journal."""
     by_id = {booked.request_id: booked for booked in ledger}
     broken = [f"#{each.number} {each.fault}" for each in answers if each.fault]
     strayed = [
@@ -140,12 +165,12 @@ def audit(
         Check("every request was answered properly", not broken, "; ".join(broken)),
         Check(
             "one ledger entry a request",
-            Counter(by_id) == Counter(each.request_id for each in answers)
-            and len(ledger) == len(answers),
+            Counter(each.request_id for each in ledger)
+            == Counter(each.request_id for each in answers),
             f"{len(ledger)} entries, {len(answers)} requests",
         ),
         Check("a request's cost is the sum of its attempts", total == parts, f"{total} nano-USD"),
-        *(_same_tokens(name, entries, ledger) for name, entries in journals.items()),
+        *(_same_bill(name, entries, prices[name], ledger) for name, entries in journals.items()),
         Check(
             "secrets and personal data stayed on this machine",
             not leaks and not strayed and not unread and bool(guarded),
@@ -156,10 +181,24 @@ def audit(
     ]
 
 
-def _same_tokens(name: str, entries: Sequence[JournalEntry], ledger: Sequence[Booked]) -> Check:
-    """The provider billed the tokens that the ledger has for it."""
+def _same_bill(
+    name: str, entries: Sequence[JournalEntry], price: Price, ledger: Sequence[Booked]
+) -> Check:
+    """What the provider says it billed, at its list price, is what the ledger has for it."""
     tried = [each for booked in ledger for each in booked.tried if each.deployment == name]
-    billed = sum(e.billed.input for e in entries), sum(e.billed.output for e in entries)
-    booked = sum(each.input for each in tried), sum(each.output for each in tried)
-    found = f"billed {billed[0]} + {billed[1]} tokens, booked {booked[0]} + {booked[1]}"
-    return Check(f"the ledger agrees with {name}'s own journal", billed == booked, found)
+    billed = (
+        sum(entry.billed.input for entry in entries),
+        sum(entry.billed.output for entry in entries),
+        sum(price.cost(entry.billed) for entry in entries),
+    )
+    booked = (
+        sum(each.input for each in tried),
+        sum(each.output for each in tried),
+        sum(each.cost_nano for each in tried),
+    )
+    found = "{} + {} tokens, {} nano-USD".format
+    return Check(
+        f"the ledger and {name}'s own journal agree",
+        billed == booked,
+        found(*billed) if billed == booked else f"{found(*billed)} billed, {found(*booked)} booked",
+    )

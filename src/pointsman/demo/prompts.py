@@ -46,7 +46,7 @@ PARCEL: Json = {
         "description": "Look up where a parcel is.",
         "parameters": {
             "type": "object",
-            "properties": {"order_id": {"type": "string"}, "detail": {"type": "boolean"}},
+            "properties": {"order_id": {"type": "string", "default": "A-1047"}},
             "required": ["order_id"],
         },
     },
@@ -56,7 +56,7 @@ PARCEL_ANTHROPIC: Json = {
     "description": "Look up where a parcel is.",
     "input_schema": {
         "type": "object",
-        "properties": {"order_id": {"type": "string"}},
+        "properties": {"order_id": {"type": "string", "default": "B-2210"}},
         "required": ["order_id"],
     },
 }
@@ -177,8 +177,15 @@ ROUGH: tuple[Prompt, ...] = (
 )
 """While the workhorse's provider fails."""
 
+PROBE = Prompt(
+    "pinned model",
+    "When will the jacket be back in stock?",
+    model="simulated/gpt-6.1-terra",
+    system=SUPPORT,
+)
+"""The first when it is well again: it asks for the model by name, so the breaker lets it by."""
+
 AFTER: tuple[Prompt, ...] = (
-    Prompt("support", "When will the jacket be back in stock?", system=SUPPORT),
     Prompt("code", "Write a unit test for a Python function `slugify(text)`.", "anthropic"),
     Prompt(
         "secret",
@@ -205,6 +212,6 @@ AFTER: tuple[Prompt, ...] = (
     ),
     Prompt("support", "Thank you. How do I leave a review?"),
 )
-"""When it is well again."""
+"""After that."""
 
-ALL = QUIET + ROUGH + AFTER
+ALL = (*QUIET, *ROUGH, PROBE, *AFTER)

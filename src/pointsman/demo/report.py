@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -14,19 +16,26 @@ from pointsman.demo.books import Booked, Check
 from pointsman.demo.client import Answered
 from pointsman.domain.money import format_usd
 
+_COLUMNS: tuple[tuple[str, Literal["left", "right"]], ...] = (
+    ("#", "right"),
+    ("kind", "left"),
+    ("asked for", "left"),
+    ("model", "left"),
+    ("in", "right"),
+    ("out", "right"),
+    ("cost", "right"),
+    ("s", "right"),
+)
+
 
 def request_table(answers: Sequence[Answered], ledger: Sequence[Booked]) -> Table:
     """One row a request: what it was, where it went, what it cost, and why."""
-    table = Table(title="What happened, as the ledger has it", title_justify="left", pad_edge=False)
-    table.add_column("#", justify="right")
-    table.add_column("kind", no_wrap=True)
-    table.add_column("asked for", no_wrap=True)
-    table.add_column("model", no_wrap=True)
-    table.add_column("in", justify="right")
-    table.add_column("out", justify="right")
-    table.add_column("cost", justify="right", no_wrap=True)
-    table.add_column("s", justify="right")
-    table.add_column("why", no_wrap=True, overflow="ellipsis", ratio=1)
+    table = Table(
+        title="What happened, as the ledger has it", title_justify="left", box=box.SIMPLE_HEAD
+    )
+    for name, justify in _COLUMNS:
+        table.add_column(name, justify=justify, no_wrap=True)
+    table.add_column("why", overflow="fold", min_width=24)
     by_id = {booked.request_id: booked for booked in ledger}
     for answer in answers:
         booked = by_id.get(answer.request_id)
@@ -34,7 +43,7 @@ def request_table(answers: Sequence[Answered], ledger: Sequence[Booked]) -> Tabl
             table.add_row(str(answer.number), answer.prompt.kind, style="red")
             continue
         failed = [f"{t.deployment} {t.outcome}" for t in booked.tried if t.outcome != "ok"]
-        why = f"after {', '.join(failed)}; {booked.why}" if failed else booked.why
+        why = f"fell back: {', '.join(failed)}" if failed else booked.why
         table.add_row(
             str(answer.number),
             answer.prompt.kind,
@@ -61,7 +70,8 @@ def totals(ledger: Sequence[Booked]) -> list[str]:
     avoided = sum(bool(booked.avoided) for booked in ledger)
     share = f" ({1 - cost / baseline:.0%})" if baseline else ""
     return [
-        f"cost       {format_usd(cost)}; the frontier model for everything: {format_usd(baseline)}",
+        f"cost       {format_usd(cost)}; the same tokens all at the frontier's price: "
+        f"{format_usd(baseline)}",
         f"saved      {format_usd(baseline - cost)}{share}",
         "tiers      " + ", ".join(f"{tier or 'none'} {n}" for tier, n in tiers.most_common()),
         f"fallbacks  {fallbacks} requests were answered by another model than the first",

@@ -13,7 +13,9 @@ from pointsman.demo.prompts import ALL, FAKE_KEY
 from pointsman.demo.report import last_line, report
 from pointsman.demo.show import Scene, make_show
 from pointsman.demo.story import play
-from pointsman.demo.world import world
+from pointsman.demo.world import SIMULATED, world
+from pointsman.domain.usage import Price
+from pointsman.providers.prices import facts_of, table_version
 from pointsman.testing.child import ChildFailed
 from pointsman.testing.local_model import LocalModelMissing
 
@@ -41,12 +43,23 @@ async def run_demo(folder: Path, console: Console) -> int:
         return 1
     # The gateway has ended: its ledger is complete.
     ledger = read_ledger(ledger_path)
-    checks = audit(answers, ledger, journals, FAKE_KEY)
+    checks = audit(answers, ledger, journals, list_prices(), FAKE_KEY)
     report(console, answers, ledger, checks, ledger_path)
     console.print()
     verdict = last_line(answers, ledger, checks, time.monotonic() - began)
     console.print(verdict, highlight=False, markup=False, soft_wrap=True)
     return 0 if all(check.holds for check in checks) else 1
+
+
+def list_prices() -> dict[str, Price]:
+    """The simulated deployments' prices, read from the shipped table once more."""
+    prices = {}
+    for name, (provider, model) in SIMULATED.items():
+        facts = facts_of(provider, model)
+        if facts is None or facts.price is None:
+            raise LookupError(f"{provider}/{model} has no list price in {table_version()}")
+        prices[name] = facts.price
+    return prices
 
 
 def main(folder: Path) -> int:

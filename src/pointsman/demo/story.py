@@ -10,7 +10,7 @@ from itertools import count
 import aiohttp
 
 from pointsman.demo.client import Answered, Client
-from pointsman.demo.prompts import AFTER, QUIET, ROUGH, Prompt
+from pointsman.demo.prompts import AFTER, PROBE, QUIET, ROUGH, Prompt
 from pointsman.demo.show import Scene, Show
 from pointsman.demo.world import WORKHORSE, World
 from pointsman.domain.money import from_usd
@@ -39,6 +39,7 @@ async def play(world: World, scene: Scene, show: Show) -> list[Answered]:
         provider.heal()
         show.say(f"well again: the provider of {WORKHORSE} answers; its breaker lets a probe by")
         await _reopened(client, scene)
+        answers += await send_all(client, (PROBE,), numbers, show.answered)
         answers += await send_all(client, AFTER, numbers, show.answered)
     return answers
 

@@ -30,6 +30,12 @@ FRONTIER = "simulated/claude-opus-5-5"
 LOCAL = "local/smollm2"
 """The deployments' names in pointsman.yaml."""
 
+SIMULATED = {
+    WORKHORSE: ("openai", "gpt-6.1-terra"),
+    FRONTIER: ("anthropic", "claude-opus-5-5"),
+}
+"""Whose model and list price each simulated provider bears."""
+
 READY_WITHIN_S = 30.0
 LEDGER_FILES = ("ledger.db", "ledger.db-wal", "ledger.db-shm")
 
