@@ -71,9 +71,7 @@ def worst_cost(
     features: RequestFeatures, deployment: Deployment, state: DeploymentState
 ) -> int | None:
     """Cost in nano-USD of the longest allowed answer; None where the price is unknown."""
-    return cost_of(
-        deployment, model_tokens(features, state), longest_answer(features, deployment)
-    )
+    return cost_of(deployment, model_tokens(features, state), longest_answer(features, deployment))
 
 
 def first_content_s(deployment: Deployment, state: DeploymentState) -> float:

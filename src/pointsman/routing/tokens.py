@@ -106,8 +106,8 @@ AUDIO_TOKENS_PER_S: Final = 32
 """Gemini's rate; OpenAI's is 10."""
 DOCUMENT_TOKENS: Final = 3000
 """A file we cannot see into (by URL or id): two pages at Anthropic's 1,500 a page."""
-DOCUMENT_BYTES_PER_TOKEN: Final = 20
-"""Of a base64 file: an ordinary PDF page of 30 kB at 1,500 tokens."""
+DOCUMENT_RATE: Final = 20
+"""Bytes per token of a base64 file: an ordinary PDF page has 30 kB and 1,500 tokens."""
 
 
 def estimate_text(text: str) -> int:
@@ -159,65 +159,67 @@ def _weigh(data: bytes) -> float:
 
 def estimate_request(request: ChatRequest | EmbeddingsRequest) -> int:
     """Estimate the input tokens of a request: texts, messages, tools, images, files, sound."""
-    if isinstance(request, EmbeddingsRequest):
-        texts = [part for part in request.inputs if isinstance(part, str)]
-        ids = sum(len(part) for part in request.inputs if not isinstance(part, str))
-        return ids + sum(map(estimate_text, texts))
-    texts = []
-    flat = MESSAGE_TOKENS * len(request.messages)
-    for message in request.messages:
-        flat += _collect(message.parts, texts, bound=False)
-    data = "\n".join(texts).encode("utf-8", "surrogatepass")
-    tools = tool_bytes(request)
-    if tools:
-        flat += TOOL_TOKENS * len(request.tools)
-        data = data + b"\n" + tools
-    return flat + _estimate(data)
+    return measure(request)[0]
 
 
 def upper_bound(request: ChatRequest | EmbeddingsRequest) -> int:
     """Bound the input tokens from above: a byte-level tokeniser makes no more tokens than bytes.
 
     UTF-8 bytes of all text and tool schemas, 8 a message, and the highest rate of images, files
-    and sound. Exact for text; files given by URL or id have no bound and count at their rate.
+    and sound. Sure for text; files given by URL or id have no bound and count at their rate.
     """
-    if isinstance(request, EmbeddingsRequest):
-        return sum(
-            len(part.encode("utf-8", "surrogatepass")) if isinstance(part, str) else len(part)
-            for part in request.inputs
-        )
+    return measure(request)[1]
+
+
+def measure(request: ChatRequest | EmbeddingsRequest) -> tuple[int, int]:
+    """Return (estimate, upper bound) of the input tokens in one reading."""
     texts: list[str] = []
-    flat = 8 * len(request.messages) + TOOL_TOKENS * len(request.tools)
+    if isinstance(request, EmbeddingsRequest):
+        texts = [part for part in request.inputs if isinstance(part, str)]
+        ids = sum(len(part) for part in request.inputs if not isinstance(part, str))
+        data = "\n".join(texts).encode("utf-8", "surrogatepass")
+        return ids + _estimate(data), ids + len(data)
+    flat = MESSAGE_TOKENS * len(request.messages)
+    most = 8 * len(request.messages)
     for message in request.messages:
-        flat += _collect(message.parts, texts, bound=True)
-    size = sum(len(text) if text.isascii() else 4 * len(text) for text in texts)
-    return flat + size + len(tool_bytes(request))
+        more, more_at_most = _collect(message.parts, texts)
+        flat += more
+        most += more_at_most
+    data = "\n".join(texts).encode("utf-8", "surrogatepass")
+    tools = tool_bytes(request)
+    if tools:
+        flat += TOOL_TOKENS * len(request.tools)
+        most += TOOL_TOKENS * len(request.tools)
+        data = data + b"\n" + tools
+    return flat + _estimate(data), most + len(data)
 
 
-def _collect(parts: Sequence[Part], texts: list[str], *, bound: bool) -> int:
-    """Append the texts of `parts`; return the tokens of what is not text."""
-    flat = 0
+def _collect(parts: Sequence[Part], texts: list[str]) -> tuple[int, int]:
+    """Append the texts of `parts`; return (estimate, bound) of what is not text."""
+    flat = most = 0
     for part in parts:
         match part:
-            case Text(text=text) | Thinking(text=text):
+            case Text(text=text) | Thinking(text=text) | Document(text=str(text)):
                 texts.append(text)
             case ToolCall(name=name, arguments=arguments):
                 texts += (name, arguments)
             case ToolResult(parts=inner):
-                flat += _collect(inner, texts, bound=bound) + MESSAGE_TOKENS
+                more, more_at_most = _collect(inner, texts)
+                flat += more + MESSAGE_TOKENS
+                most += more_at_most + 8
             case Image(detail=detail):
-                low = detail == "low"
-                flat += IMAGE_BOUND if bound else LOW_DETAIL_TOKENS if low else IMAGE_TOKENS
-            case Audio(data=data, format=form):
+                flat += LOW_DETAIL_TOKENS if detail == "low" else IMAGE_TOKENS
+                most += IMAGE_BOUND
+            case Audio(data=sound, format=form):
                 rate = 32_000 if form == "wav" else 8_000  # bytes a second: 16 kHz PCM; 64 kbit/s
-                flat += ceil(len(data) * 3 / 4 / rate * AUDIO_TOKENS_PER_S)
-            case Document(text=str(text)):
-                texts.append(text)
-            case Document(data=str(data)):
-                flat += max(DOCUMENT_TOKENS // 2, len(data) * 3 // 4 // DOCUMENT_BYTES_PER_TOKEN)
-            case Document():
-                flat += DOCUMENT_TOKENS
-    return flat
+                tokens = ceil(len(sound) * 3 / 4 / rate * AUDIO_TOKENS_PER_S)
+                flat += tokens
+                most += tokens
+            case Document(data=file):
+                size = 0 if file is None else len(file) * 3 // 4
+                flat += DOCUMENT_TOKENS if file is None else max(1500, size // DOCUMENT_RATE)
+                most += DOCUMENT_TOKENS if file is None else max(DOCUMENT_TOKENS, size // 4)
+    return flat, most
 
 
 def tool_bytes(request: ChatRequest) -> bytes:
@@ -307,5 +309,5 @@ def texts_of(messages: Iterable[Message]) -> list[str]:
     """List every text of `messages` in order: what is said, thought, called and returned."""
     found: list[str] = []
     for message in messages:
-        _collect(message.parts, found, bound=True)
+        _collect(message.parts, found)
     return found

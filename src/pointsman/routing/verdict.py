@@ -1,0 +1,115 @@
+"""What the client is told when every allowed attempt has failed.
+
+    all that failed                        status  code                      should_retry
+    nobody was called, ours refused        503     upstream_unavailable      budget left
+    throttled                              429     upstream_rate_limited     budget left
+    timeout                                504     upstream_timeout          no
+    malformed                              502     upstream_protocol         no
+    anything else, or mixed                502     upstream_error            no
+    context_length, and nothing else       400     context_length_exceeded   no
+    content_filter at last                 400     content_filter            no
+    the call's deadline passed             504     deadline_exceeded         no
+
+A refused credential is never the client's 401. `should_retry` is False once we have retried
+ourselves or may not: SDKs repeat twice by default, and 3 * 3 attempts are the storm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from pointsman.errors import (
+    AllFailed,
+    ContextTooLong,
+    FailureKind,
+    PointsmanError,
+    ProviderFailure,
+    Rejected,
+)
+
+Face = tuple[int, str]
+
+FACES: Final[dict[FailureKind, Face]] = {
+    "throttled": (429, "upstream_rate_limited"),
+    "timeout": (504, "upstream_timeout"),
+    "malformed": (502, "upstream_protocol"),
+}
+OTHERWISE: Final[Face] = (502, "upstream_error")
+UNAVAILABLE: Final[Face] = (503, "upstream_unavailable")
+FILTERED: Final[Face] = (400, "content_filter")
+LATE: Final[Face] = (504, "deadline_exceeded")
+
+
+class Failure(Protocol):
+    """What a verdict looks at (failover.Failed fits)."""
+
+    @property
+    def deployment(self) -> str: ...
+    @property
+    def error(self) -> ProviderFailure | Rejected: ...
+    @property
+    def kind(self) -> FailureKind | None: ...
+    @property
+    def at(self) -> float: ...
+
+
+def verdict(
+    route: str,
+    failures: Sequence[Failure],
+    *,
+    now: float,
+    why: str,
+    retry_allowed: bool = False,
+    late: bool = False,
+) -> PointsmanError:
+    """Make the error that the client gets; it names deployments, kinds and status codes only,
+    never what a provider wrote."""
+    kinds = [failed.kind for failed in failures if failed.kind is not None]
+    told = [failed.error for failed in failures if isinstance(failed.error, ProviderFailure)]
+    last = kinds[-1] if kinds else None
+    others = {kind for kind in kinds if kind != "context_length"}
+    message = f"route {route}: {_listed(failures)}; {why}"
+    if not late and last == "context_length" and not others:
+        return ContextTooLong(
+            f"{message}. Shorten the conversation or ask a model with a larger window."
+        )
+    hints = [hint for failed in failures if (hint := _hint_left(failed, now)) is not None]
+    if late:
+        face = LATE
+    elif last == "content_filter":
+        face = FILTERED
+    elif not kinds:
+        face = UNAVAILABLE
+    elif len(others) == 1:
+        face = FACES.get(next(iter(others)), OTHERWISE)
+    else:
+        face = OTHERWISE
+    status, code = face
+    may_come_back = face in (UNAVAILABLE, FACES["throttled"])
+    error = AllFailed(
+        message,
+        told,
+        status=status,
+        code=code,
+        retry_after_s=min(hints) if hints and may_come_back else None,
+    )
+    error.should_retry = may_come_back and retry_allowed
+    return error
+
+
+def _hint_left(failed: Failure, now: float) -> float | None:
+    """Seconds of the provider's own Retry-After that are still to come."""
+    hint = failed.error.retry_after_s
+    return None if hint is None else max(0.0, failed.at + hint - now)
+
+
+def _listed(failures: Sequence[Failure]) -> str:
+    if not failures:
+        return "nobody was tried"
+    shown = []
+    for failed in failures:
+        status = failed.error.http_status if isinstance(failed.error, ProviderFailure) else None
+        kind = failed.kind or f"not called, {failed.error.code}"
+        shown.append(f"{failed.deployment} ({kind}{f' {status}' if status else ''})")
+    return f"{len(failures)} tried: {', '.join(shown)}"
