@@ -15,6 +15,7 @@ NoteKind = Literal["dropped", "changed", "set"]
 """dropped: not carried over. changed: carried over with another meaning. set: the operator must
 do something before it works."""
 
+_CAPITAL = re.compile(r"(?<=[a-z0-9])([A-Z])")
 _LITELLM_ENV = re.compile(r"^os\.environ/([A-Za-z_][A-Za-z0-9_]*)$")
 
 
@@ -48,8 +49,14 @@ class Source:
     def __contains__(self, key: str) -> bool:
         return key in self._entries
 
-    def keys(self) -> list[str]:
-        return list(self._entries)
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def spelt(self, key: str) -> str:
+        """The spelling of a snake_case key that is there: itself, or camelCase."""
+        head, *rest = key.split("_")
+        camel = head + "".join(word.title() for word in rest)
+        return camel if key not in self._entries and camel in self._entries else key
 
     def take(self, key: str) -> object:
         """Take a value whole; None where it is missing."""
@@ -89,7 +96,10 @@ class Source:
         """Take a list of texts, or one text."""
         value = self.take(key)
         items = value if isinstance(value, list) else [] if value is None else [value]
-        return [str(item) for item in items if isinstance(item, str | int | float)]
+        texts = [str(item) for item in items if isinstance(item, str | int | float)]
+        if len(texts) < len(items):
+            self.note("dropped", "an entry that is more than a name", key)
+        return texts
 
     def section(self, key: str) -> Source:
         """Go into a mapping; an empty one where it is missing."""
@@ -109,7 +119,8 @@ class Source:
     def note(self, kind: NoteKind, text: str, *key: str | int) -> None:
         """Report on this mapping, or on one of its keys, which then counts as handled."""
         path = (*self.path, *key)
-        self._journal.touched.add(path)
+        if key:
+            self._journal.touched.add(path)
         line = self.node.line
         if key and isinstance(key[0], str) and key[0] in self._entries:
             line = self._entries[key[0]].line
@@ -117,6 +128,7 @@ class Source:
 
     def drop(self, text: str) -> None:
         """Report the whole mapping as not carried over."""
+        self._journal.touched.add(self.path)
         self.note("dropped", text)
 
 
@@ -127,7 +139,8 @@ def leftovers(
     for path, node in _leaves(root, ()):
         if any(path[:length] in journal.touched for length in range(1, len(path) + 1)):
             continue
-        reason = next((reasons[str(s)] for s in reversed(path) if str(s) in reasons), other)
+        words = [_CAPITAL.sub(r"_\1", str(step)).lower() for step in reversed(path)]
+        reason = next((reasons[word] for word in words if word in reasons), other)
         yield Note(node.line, dotted(path), "dropped", reason)
 
 
