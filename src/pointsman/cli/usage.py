@@ -159,11 +159,14 @@ def _count(number: int) -> str:
 
 
 def _tokens(number: int) -> str:
-    """Four digits are enough for the eye; JSON and CSV have them all."""
-    for size, unit in ((1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k")):
-        if number >= size * 10:
-            return f"{number / size:.1f}{unit}"
-    return f"{number:,}"
+    """Three digits are enough for the eye; JSON and CSV have them all."""
+    if number < 10_000:
+        return f"{number:,}"
+    if number < 1_000_000:
+        return f"{number / 1e3:.1f}k"
+    if number < 1_000_000_000:
+        return f"{number / 1e6:.2f}M"
+    return f"{number / 1e9:,.2f}G"
 
 
 def _usd(nano: int) -> str:
@@ -262,8 +265,8 @@ def _print_table(rows: Sequence[UsageRow], heads: Sequence[str]) -> None:
         _print_plain(titles, [*lines, last] if heads else lines, labels=len(heads))
     if everything.unpriced:
         click.echo(
-            f"{everything.unpriced:,} attempts have no known price and are not in the cost; "
-            "give their deployments a `price`."
+            f"Attempts of unknown price, not in the cost: {everything.unpriced:,}. "
+            "Give their deployments a `price`."
         )
 
 

@@ -41,6 +41,14 @@ from pointsman.ledger.rows import (
 
 log = logging.getLogger("pointsman.ledger")
 
+_ENTRYS_FAULT = (
+    sqlite3.IntegrityError,
+    sqlite3.DataError,
+    sqlite3.ProgrammingError,
+    sqlite3.InterfaceError,
+)
+"""What SQLite says of a row that no table of ours can hold; all else is the file's fault."""
+
 Connect = Callable[[Path, float], sqlite3.Connection]
 
 
@@ -185,8 +193,7 @@ class SqliteLedger:
                 break
             self._sync()
             barrier.passed.set()
-        if self._connection is not None:
-            self._connection.close()
+        self._let_go()
         barrier.passed.set()
 
     def _await_work(self) -> None:
@@ -227,40 +234,48 @@ class SqliteLedger:
                 return
             try:
                 self._write(batch)
-            except (sqlite3.OperationalError, OSError, ConfigError) as error:
+            except _ENTRYS_FAULT as error:
+                self._write_singly(batch, error)
+                return
+            except (sqlite3.Error, OSError, ConfigError) as error:
                 self._tell_stall(error, len(batch))
+                self._let_go()
                 self._hurry.wait(pause)
                 self._hurry.clear()
                 pause = min(pause * 2, longest)
                 self._gave_up = self._closes_at is not None and self._clock.now() >= self._closes_at
             except Exception as error:  # noqa: BLE001 - the thread's outermost edge
-                if len(batch) > 1:
-                    for entry in batch:
-                        self._store([entry])
-                    return
-                self._lose(1)
-                log.error("ledger.refused request_id=%s error=%r", batch[0].request_id, str(error))
+                self._write_singly(batch, error)
                 return
             else:
                 self._tell_recovery()
                 return
+
+    def _write_singly(self, batch: Sequence[LedgerEntry], error: Exception) -> None:
+        """Write what can be written of a batch that failed as a whole; lose the one at fault."""
+        if len(batch) > 1:
+            for entry in batch:
+                self._store([entry])
+            return
+        self._lose(1)
+        log.error("ledger.refused request_id=%s error=%r", batch[0].request_id, str(error))
 
     def _write(self, batch: Sequence[LedgerEntry]) -> None:
         """Write a batch in one transaction, leaving out entries that are there already."""
         if self._connection is None:
             self._connection = self._connect(self._path, self._busy_s)
         try:
-            try:
-                with _transaction(self._connection) as connection:
-                    _insert(connection, batch)
-            except _Repeated:
-                with _transaction(self._connection) as connection:
-                    _insert(connection, _unknown(connection, batch))
-        except sqlite3.OperationalError:
-            # The file may have been moved or mounted anew: start again from its path.
+            with _transaction(self._connection) as connection:
+                _insert(connection, batch)
+        except _Repeated:
+            with _transaction(self._connection) as connection:
+                _insert(connection, _unknown(connection, batch))
+
+    def _let_go(self) -> None:
+        """Close the file, to open it anew by its path: it may have been moved or remounted."""
+        if self._connection is not None:
             self._connection.close()
             self._connection = None
-            raise
 
     def _sync(self) -> None:
         """Bring what is committed to the disk itself."""

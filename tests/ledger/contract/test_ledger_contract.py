@@ -1,0 +1,139 @@
+"""What every ledger store must do; each test runs on all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pointsman.clock import SystemClock
+from pointsman.domain.call import Caller
+from pointsman.domain.usage import Usage
+from pointsman.ledger.entries import LedgerEntry, LedgerStore
+from pointsman.ledger.memory import MemoryLedger
+from pointsman.ledger.reports import recent
+from pointsman.ledger.sqlite import SqliteLedger
+
+Read = Callable[[], list[LedgerEntry]]
+"""Every entry a store has, oldest first."""
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[LedgerStore, Read]]:
+    if request.param == "memory":
+        memory = MemoryLedger()
+        yield memory, lambda: list(memory.entries)
+        return
+    path = tmp_path / "ledger.db"
+    file = SqliteLedger(path, SystemClock(), flush_s=0.001)
+    yield file, lambda: [each.entry for each in reversed(recent(path, 10_000))]
+    file.close()
+
+
+def plain(entry: LedgerEntry) -> LedgerEntry:
+    """What a store keeps of an entry: tags in one place, the decision apart."""
+    tags = {**entry.caller.tags, **dict(entry.tags)}
+    caller = replace(entry.caller, tags={}, routes=None)
+    return replace(entry, caller=caller, tags=tuple(sorted(tags.items())), decision=None)
+
+
+def test_what_was_appended_is_there_after_a_flush(
+    opened: tuple[LedgerStore, Read], entry: Any, attempt: Any
+) -> None:
+    store, read = opened
+    whole = entry(
+        attempt(
+            "large", 900, outcome="throttled", http_status=429, detail="slow down", ttft_s=None
+        ),
+        attempt(
+            "small", 80, usage=Usage(1_000, 200, 300, 40, 50, 60, estimated=True), started_s=0.3
+        ),
+        tags=(("feature", "search"),),
+        stream=True,
+        error_code="",
+        baseline_nano=2_000,
+    )
+    store.append(whole)
+    store.flush()
+    assert [plain(each) for each in read()] == [plain(whole)]
+    assert store.lost == 0
+
+
+def test_entries_keep_the_order_they_came_in(opened: tuple[LedgerStore, Read], entry: Any) -> None:
+    store, read = opened
+    made = [entry() for _ in range(50)]
+    for each in made:
+        store.append(each)
+    store.flush()
+    assert [each.request_id for each in read()] == [each.request_id for each in made]
+
+
+def test_a_request_appended_twice_counts_once(opened: tuple[LedgerStore, Read], entry: Any) -> None:
+    """Also where both are in one batch, and where the second comes in a later one."""
+    store, read = opened
+    first, other = entry(), entry()
+    for each in (first, first, other):
+        store.append(each)
+    store.flush()
+    store.append(replace(first, cost_nano=999_999, attempts=first.attempts * 2))
+    store.flush()
+    assert [plain(each) for each in read()] == [plain(first), plain(other)]
+    assert store.lost == 0
+
+
+def test_a_request_nobody_was_called_for_is_kept(
+    opened: tuple[LedgerStore, Read], entry: Any
+) -> None:
+    store, read = opened
+    refused = replace(
+        entry(status=402, outcome="rejected", error_code="budget_exceeded"), attempts=()
+    )
+    store.append(refused)
+    store.flush()
+    assert read()[0].attempts == ()
+    assert read()[0].error_code == "budget_exceeded"
+
+
+def test_an_unknown_cost_stays_unknown(
+    opened: tuple[LedgerStore, Read], entry: Any, attempt: Any
+) -> None:
+    store, read = opened
+    store.append(entry(attempt(cost=None), baseline_nano=None))
+    store.flush()
+    kept = read()[0]
+    assert kept.cost_nano is None
+    assert kept.baseline_nano is None
+    assert kept.attempts[0].cost_nano is None
+
+
+def test_tags_of_the_key_and_of_the_request_are_one_and_the_requests_wins(
+    opened: tuple[LedgerStore, Read], entry: Any
+) -> None:
+    store, read = opened
+    caller = Caller("key-1", tags={"feature": "old", "env": "prod"})
+    store.append(entry(caller=caller, tags=(("feature", "new"),)))
+    store.flush()
+    assert plain(read()[0]).tags == (("env", "prod"), ("feature", "new"))
+
+
+def test_closing_keeps_what_was_appended(opened: tuple[LedgerStore, Read], entry: Any) -> None:
+    store, read = opened
+    store.append(entry())
+    store.close()
+    assert len(read()) == 1
+    assert store.lost == 0
+
+
+def test_an_entry_that_comes_after_closing_is_counted_as_lost(
+    opened: tuple[LedgerStore, Read], entry: Any
+) -> None:
+    store, read = opened
+    store.close()
+    store.append(entry())
+    store.close()
+    store.flush()
+    assert read() == []
+    assert store.lost == 1
