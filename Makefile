@@ -31,7 +31,7 @@ check: setup ## format, lint, types, import contracts: what a commit must pass
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy src tools $(wildcard tests bench)
-	$(BIN)/lint-imports --no-timings
+	$(BIN)/lint-imports --no-logo
 
 format: setup ## rewrite the code as `check` wants it
 	$(BIN)/ruff format .
