@@ -10,10 +10,12 @@ from typing import Any, Literal
 
 import pytest
 
-from pointsman.testing import FaultProvider
+from pointsman.testing import FakeClock, FaultProvider
 
-ENOUGH_S = 0.06
-"""How long the raw client waits for a byte that should not come."""
+ENOUGH_S = 0.03
+"""How long the raw client waits, twice, for a byte that should not come."""
+PATIENCE_S = 3.0
+"""How long it waits for a byte or an end that should come."""
 
 Ending = Literal["fin", "rst", "open"]
 
@@ -138,20 +140,28 @@ class Raw:
         finally:
             writer.close()
 
-    @staticmethod
-    async def read(reader: asyncio.StreamReader) -> Seen:
+    async def read(self, reader: asyncio.StreamReader, *, kept: bool = False) -> Seen:
+        """Read until the end, or until nothing more comes although the provider still works on
+        a request (or, on a `kept` connection, waits for the next one)."""
         wire = b""
-        try:
-            while True:
+        quiet = 0
+        while quiet * ENOUGH_S < PATIENCE_S:
+            try:
                 async with asyncio.timeout(ENOUGH_S):
                     data = await reader.read(65536)
-                if not data:
-                    return Seen(wire, "fin")
-                wire += data
-        except TimeoutError:
-            return Seen(wire, "open")
-        except ConnectionResetError:
-            return Seen(wire, "rst")
+            except TimeoutError:
+                quiet += 1
+                is_stuck = kept or self.provider.is_deaf or self.provider.journal.open
+                if quiet >= 2 and is_stuck:
+                    break
+                continue
+            except ConnectionResetError:
+                return Seen(wire, "rst")
+            if not data:
+                return Seen(wire, "fin")
+            wire += data
+            quiet = 0
+        return Seen(wire, "open")
 
     async def chat(self, text: str = "one two three", **fields: Any) -> Seen:
         """Ask OpenAI's way; streams by default."""
@@ -178,7 +188,8 @@ class Raw:
 
 @pytest.fixture
 async def provider() -> AsyncIterator[FaultProvider]:
-    async with FaultProvider() as running:
+    """A provider whose clock stands still: nothing in an answer depends on when it was made."""
+    async with FaultProvider(clock=FakeClock()) as running:
         yield running
 
 

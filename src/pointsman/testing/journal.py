@@ -18,13 +18,13 @@ import asyncio
 import hashlib
 import json
 import os
+import time
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-import msgspec
 import orjson
 
 from pointsman.domain.content import Json, JsonObject
@@ -99,6 +99,7 @@ class Journal:
         self._entries: deque[JournalEntry] = deque(maxlen=keep)
         self._bodies = bodies
         self._waiting: set[asyncio.Future[None]] = set()
+        self._run = f"{os.getpid():x}-{time.time_ns():x}"
         self._file: int | None = None
         if path is not None:
             self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
@@ -160,7 +161,8 @@ class Journal:
 
     def _write(self, event: str, entry: JournalEntry) -> None:
         if self._file is not None:
-            os.write(self._file, orjson.dumps({"event": event, "entry": as_json(entry)}) + b"\n")
+            line = {"event": event, "run": self._run, "entry": as_json(entry)}
+            os.write(self._file, orjson.dumps(line) + b"\n")
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -172,17 +174,18 @@ class Journal:
 def read_journal(path: Path) -> list[JournalEntry]:
     """Read a journal's file back: ended entries in order, then those whose end is missing.
 
-    A last line that was cut while being written is left out.
+    Several runs may have written one after another. A line that was cut while being written is
+    left out.
     """
-    arrived: dict[int, JournalEntry] = {}
+    arrived: dict[tuple[str, int], JournalEntry] = {}
     ended: list[JournalEntry] = []
     for line in path.read_bytes().split(b"\n")[:-1]:
         record = orjson.loads(line)
-        entry = msgspec.convert(record["entry"], type=JournalEntry)
+        entry = _from_json(record["entry"])
         if record["event"] == "arrived":
-            arrived[entry.number] = entry
+            arrived[record["run"], entry.number] = entry
         else:
-            arrived.pop(entry.number, None)
+            arrived.pop((record["run"], entry.number), None)
             ended.append(entry)
     return [*ended, *arrived.values()]
 
@@ -224,3 +227,9 @@ def as_json(entry: JournalEntry) -> JsonObject:
     fields: JsonObject = asdict(entry)
     del fields["body"]
     return fields
+
+
+def _from_json(fields: dict[str, Any]) -> JournalEntry:
+    return JournalEntry(
+        **{**fields, "billed": Usage(**fields["billed"]), "plays": tuple(fields["plays"])}
+    )

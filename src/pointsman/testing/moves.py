@@ -71,8 +71,8 @@ Moves: TypeAlias = tuple[Move, ...]
 def interrupt(moves: Moves, play: Hang | Cut, *, framed: bool) -> Moves:
     """Put a hang or a cut where it belongs; leave the moves as they are in the other pass.
 
-    1. `at_wire_byte`: only in the framed pass. 2. `at_byte`, `after_tokens`, `after_head` or
-    nowhere in particular: only before framing.
+    1. `at_wire_byte`: only in the framed pass. 2. `at_byte`, `after_tokens`, `after_head` or, of
+    none of these, at once: only before framing.
     """
     stop: Move = Stall(play.seconds) if isinstance(play, Hang) else Close(play.how == "rst")
     ends = not isinstance(stop, Stall) or stop.seconds is None
@@ -85,7 +85,7 @@ def interrupt(moves: Moves, play: Hang | Cut, *, framed: bool) -> Moves:
     elif play.after_tokens is not None:
         before, after = split_after_tokens(moves, play.after_tokens)
     else:
-        before, after = _split_at_head(moves, after=play.after_head)
+        before, after = _split_after_head(moves) if play.after_head else ((), moves)
     return (*before, stop) if ends else (*before, stop, *after)
 
 
@@ -130,12 +130,11 @@ def _split_within(
     return before, (rest, *moves[index + 1 :])
 
 
-def _split_at_head(moves: Sequence[Move], *, after: bool) -> tuple[Moves, Moves]:
+def _split_after_head(moves: Sequence[Move]) -> tuple[Moves, Moves]:
     for index, move in enumerate(moves):
         if isinstance(move, Head):
-            place = index + 1 if after else index
-            return tuple(moves[:place]), tuple(moves[place:])
-    return (), tuple(moves)
+            return tuple(moves[: index + 1]), tuple(moves[index + 1 :])
+    return tuple(moves), ()
 
 
 def drip(moves: Sequence[Move], size: int, every_s: float) -> Moves:

@@ -73,8 +73,9 @@ class Instead:
 
 @dataclass(frozen=True, slots=True)
 class Hang:
-    """Stop sending: for ever, or for `seconds` and then go on. Without a position: before the
-    head. `after_head`: once the status line and headers are out."""
+    """Stop sending: for ever, or for `seconds` and then go on. Without a position: at once,
+    before any work; a provider that works and then says nothing is `at_wire_byte=0`.
+    `after_head`: once the status line and headers are out."""
 
     seconds: float | None = None
     after_head: bool = False
@@ -85,7 +86,7 @@ class Hang:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Lose the connection by `rst` or a clean `fin`; without a position before any byte."""
+    """Lose the connection by `rst` or a clean `fin`; without a position at once."""
 
     how: Literal["rst", "fin"] = "rst"
     after_head: bool = False

@@ -68,7 +68,7 @@ def read_scenario(value: Json, where: str) -> Scenario:
         raise ConfigError(f"{where}: no persona {persona!r}; there are {', '.join(PERSONAS)}")
     limit = stated.get("rate_limit")
     models = stated.get("models")
-    rules = stated.get("rules") or []
+    rules = stated.get("rules", [])
     if not isinstance(rules, list):
         raise ConfigError(f"{where}: rules is a list")
     return Scenario(
