@@ -10,7 +10,7 @@ of one byte cost as little a byte as one read of 10^5.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import TypeAlias
 
 from pointsman.errors import ProviderFailure
 
@@ -21,12 +21,9 @@ BOM = b"\xef\xbb\xbf"
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 
 
-class SseEvent(NamedTuple):
-    """`raw` is the event with its blank line; `data` None where no data line was there."""
-
-    raw: bytes
-    name: bytes
-    data: bytes | None
+SseEvent: TypeAlias = tuple[bytes, bytes, bytes | None]
+"""(raw with its blank line, name, data); data None where no data line was there. A plain tuple:
+there is one for every token of every stream."""
 
 
 class Splitter:
@@ -41,25 +38,23 @@ class Splitter:
         self._scan = 0
         """Before this byte there is no line end that was not seen."""
         self._fresh = True
+        """No event yet: a byte order mark may stand before the first."""
 
     def feed(self, data: bytes) -> list[SseEvent]:
         """Return the events that `data` completes.
 
         Raises ProviderFailure("malformed") for an event above `MAX_EVENT_BYTES`.
         """
-        if self._buffer or b"\r" in data or not data.endswith(b"\n\n"):
+        if self._buffer or self._fresh or data[-2:] != b"\n\n" or b"\r" in data:
             return self._feed_slowly(data)
         if len(data) > MAX_EVENT_BYTES:
             return self._feed_slowly(data)
-        if self._fresh:
-            self._fresh = False
-            if data.startswith(BOM):
-                self._fresh = True
-                return self._feed_slowly(data)
-        events = []
+        if data.find(b"\n") == len(data) - 2 and data[:6] == b"data: ":
+            return [(data, b"", data[6:-2])]
+        events: list[SseEvent] = []
         for block in data[:-2].split(b"\n\n"):
-            if block.startswith(b"data: ") and b"\n" not in block:
-                events.append(SseEvent(block + b"\n\n", b"", block[6:]))
+            if block[:6] == b"data: " and b"\n" not in block:
+                events.append((block + b"\n\n", b"", block[6:]))
             else:
                 events.append(parse_event(block + b"\n\n"))
         return events
@@ -100,12 +95,17 @@ class Splitter:
         if self._fresh:
             self._fresh = False
             if raw.startswith(BOM):
-                return parse_event(raw[len(BOM) :])._replace(raw=raw)
+                _, name, data = parse_event(raw[len(BOM) :])
+                return raw, name, data
         return parse_event(raw)
 
 
 def parse_event(raw: bytes) -> SseEvent:
     """Read the lines of one event; unknown fields and comments count for nothing."""
+    if raw[:7] == b"event: " and raw.count(b"\n") == 3 and b"\r" not in raw:
+        first, second, _ = raw.split(b"\n", 2)
+        if second[:6] == b"data: ":
+            return raw, first[7:], second[6:]
     name = b""
     data: list[bytes] = []
     for line in raw.splitlines():
@@ -117,8 +117,8 @@ def parse_event(raw: bytes) -> SseEvent:
         elif field == b"event":
             name = value
     if not data:
-        return SseEvent(raw, name, None)
-    return SseEvent(raw, name, data[0] if len(data) == 1 else b"\n".join(data))
+        return raw, name, None
+    return raw, name, data[0] if len(data) == 1 else b"\n".join(data)
 
 
 def _refuse_above_limit(size: int) -> None:

@@ -1,17 +1,18 @@
 """A client's JSON: read strictly, and rewritten without touching what we do not mean to.
 
 Theory. Two readers of one JSON text may disagree where a key stands twice, and a recursive
-reader may be driven off its stack; so both are refused before anything looks at the values.
-Depth: outside strings, brackets are peeled off in pairs, one level a pass, at the speed of
-`bytes.replace`. Duplicates: each member of an object has one colon outside strings, so a parsed
-tree with fewer members than the text has colons has lost some. A compact body that equals its
-own re-serialisation (what most SDKs send) needs not even that.
+reader or writer may be driven off its stack; so both are refused before anything else looks at
+the values. Depth: orjson itself stops at 1,024 levels without recursion errors; a body with few
+brackets cannot be deep, any other is walked level by level before a recursive writer sees it.
+Duplicates: each member of an object has one colon outside strings, so a parsed tree with fewer
+members than the text has colons has lost some. A compact body that equals its own
+re-serialisation (what most SDKs send) needs not even that.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 import msgspec
@@ -23,30 +24,25 @@ from pointsman.errors import InvalidRequest
 MAX_DEPTH = 64
 """Levels of nesting; no known API needs more than about 20."""
 
-_OPENING_ONLY = bytes.maketrans(b"{}", b"[]")
-_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _RAW_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def parse_object(body: bytes, max_depth: int = MAX_DEPTH) -> JsonObject:
     """Parse a JSON object. Raises InvalidRequest for anything else, and nothing but that."""
-    outside: bytes | None = None
-    if body.count(b"[") + body.count(b"{") > max_depth:
-        outside = _outside_strings(body)
-        if _is_deeper(outside, max_depth):
-            raise InvalidRequest(
-                f"the body is not valid JSON of at most {max_depth} levels of nesting"
-            )
     try:
         fields = orjson.loads(body)
     except ValueError as error:
         raise InvalidRequest(f"the body is not valid JSON: {error}") from None
     if type(fields) is not dict:
         raise InvalidRequest("the body must be a JSON object")
+    if body.count(b"[") + body.count(b"{") > max_depth:
+        members = _members(fields, max_depth)
+    else:
+        members = None
     if orjson.dumps(fields) != body:
-        if outside is None:
-            outside = _outside_strings(body)
-        if _members(fields) != outside.count(b":"):
+        if members is None:
+            members = _members(fields, max_depth)
+        if members != _outside_strings(body).count(b":"):
             raise InvalidRequest(f"the body has the key {_duplicate_of(body)} twice in one object")
     return cast(JsonObject, fields)
 
@@ -86,29 +82,26 @@ def _outside_strings(body: bytes) -> bytes:
     return b"".join(body.split(b'"')[::2])
 
 
-def _is_deeper(outside: bytes, limit: int) -> bool:
-    """Say whether brackets nest deeper than `limit`, or do not pair."""
-    brackets = outside.translate(_OPENING_ONLY, b"").translate(None, _NOT_BRACKETS)
-    for _ in range(limit):
-        if not brackets:
-            return False
-        brackets = brackets.replace(b"[]", b"")
-    return bool(brackets)
+def _members(tree: object, max_depth: int) -> int:
+    """Count the members of all objects, level by level, without recursion.
 
-
-def _members(tree: object) -> int:
-    """Count the members of all objects in a parsed tree, without recursion."""
+    Raises InvalidRequest for a tree of more than `max_depth` levels.
+    """
     count = 0
-    waiting = [tree]
-    while waiting:
-        node = waiting.pop()
-        if type(node) is dict:
-            count += len(node)
-            waiting += [value for value in node.values() if type(value) in _CONTAINERS]
-        else:
-            items = cast("list[object]", node)
-            waiting += [value for value in items if type(value) in _CONTAINERS]
-    return count
+    level = [tree]
+    for _ in range(max_depth):
+        below: list[object] = []
+        for node in level:
+            if type(node) is dict:
+                count += len(node)
+                values: Iterable[object] = node.values()
+            else:
+                values = cast("list[object]", node)
+            below += [value for value in values if type(value) in _CONTAINERS]
+        if not below:
+            return count
+        level = below
+    raise InvalidRequest(f"the body nests deeper than {max_depth} levels")
 
 
 _CONTAINERS = frozenset({dict, list})

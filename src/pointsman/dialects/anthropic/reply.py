@@ -41,7 +41,7 @@ FINISH_TO_CLIENT: Mapping[FinishReason, str] = {
 
 
 class _Answer(msgspec.Struct, gc=False):
-    content: list[msgspec.Raw] | None = None
+    content: list[dict[str, Any]] | None = None
     stop_reason: str | None = None
     usage: dict[str, Any] | None = None
     error: Any = None
@@ -56,7 +56,8 @@ def check_reply(body: bytes) -> tuple[Usage | None, str | None]:
     try:
         answer = _ANSWER.decode(body)
     except (ValueError, RecursionError):
-        raise _not_an_answer(body) from None
+        reply = parse_reply(body)  # Fields of other types than Anthropic's may still be read.
+        return None if reply.usage is NO_USAGE else reply.usage, reply.finish
     if answer.content is None or answer.error is not None or answer.type == "error":
         raise _not_an_answer(body)
     return anthropic_usage(answer.usage), FINISH.get(answer.stop_reason or "end_turn", "stop")

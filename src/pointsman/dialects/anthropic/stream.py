@@ -15,7 +15,7 @@ from pointsman.dialects.anthropic.frame import Block, Frame, decode
 from pointsman.dialects.anthropic.reply import FINISH
 from pointsman.dialects.counts import anthropic_usage
 from pointsman.dialects.failures import cut_short, in_stream
-from pointsman.dialects.sse import Splitter, SseEvent
+from pointsman.dialects.sse import Splitter
 from pointsman.domain.reply import (
     Event,
     Finished,
@@ -62,9 +62,8 @@ class Watch:
         self.content_bytes = 0
         self.model: str | None = None
 
-    def observe(self, event: SseEvent) -> Frame | None:
+    def observe(self, name: bytes, data: bytes | None) -> Frame | None:
         """Take in one event; return its frame, None for what says nothing."""
-        data = event.data
         if not data:
             return None
         frame = decode(data)
@@ -93,7 +92,7 @@ class Watch:
         elif kind == "message_stop":
             self.ended = True
             self.finish = self._reason
-        elif kind == "error" or frame.error is not None or event.name == b"error":
+        elif kind == "error" or frame.error is not None or name == b"error":
             raise in_stream(frame.error if frame.error is not None else orjson.loads(data))
         return frame
 
@@ -126,9 +125,9 @@ class AnthropicTap(Watch):
         had_content = self.has_content
         passed = []
         try:
-            for event in self._splitter.feed(data):
-                self.observe(event)
-                passed.append(event.raw)
+            for raw, name, content in self._splitter.feed(data):
+                self.observe(name, content)
+                passed.append(raw)
                 if self.ended:
                     break
         except ProviderFailure:
@@ -142,11 +141,11 @@ class AnthropicTap(Watch):
             return b""
         rest = self._splitter.finish()
         if rest is not None:
-            _observe_rest(self, rest)
+            _observe_rest(self, rest[1], rest[2])
         if not self.ended:
             raise cut_short()
         assert rest is not None
-        return rest.raw.rstrip(b"\r\n") + b"\n\n"
+        return rest[0].rstrip(b"\r\n") + b"\n\n"
 
 
 class AnthropicDecoder(Watch):
@@ -167,8 +166,8 @@ class AnthropicDecoder(Watch):
             return events
         had_content = self.has_content
         try:
-            for event in self._splitter.feed(data):
-                self._read(self.observe(event), events)
+            for _, name, content in self._splitter.feed(data):
+                self._read(self.observe(name, content), events)
                 if self.ended:
                     break
         except ProviderFailure:
@@ -182,7 +181,7 @@ class AnthropicDecoder(Watch):
         if not is_over:
             rest = self._splitter.finish()
             if rest is not None:
-                self._read(_observe_rest(self, rest), events)
+                self._read(_observe_rest(self, rest[1], rest[2]), events)
             if not self.ended:
                 raise cut_short()
         return events
@@ -251,10 +250,10 @@ class _Call:
         self.has_arguments = False
 
 
-def _observe_rest(watch: Watch, event: SseEvent) -> Frame | None:
+def _observe_rest(watch: Watch, name: bytes, data: bytes | None) -> Frame | None:
     """Observe what stands after the last blank line; half an event counts for nothing."""
     try:
-        return watch.observe(event)
+        return watch.observe(name, data)
     except ProviderFailure as failure:
         if failure.code == "upstream_protocol":
             return None

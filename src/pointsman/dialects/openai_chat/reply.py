@@ -37,6 +37,8 @@ FINISH_TO_CLIENT: Mapping[FinishReason, str] = {
 
 
 class _Message(msgspec.Struct, gc=False):
+    content: str | None = None
+    refusal: str | None = None
     tool_calls: list[msgspec.Raw] | None = None
 
 
@@ -59,14 +61,22 @@ def check_reply(body: bytes) -> tuple[Usage | None, str | None]:
     try:
         answer = _ANSWER.decode(body)
     except (ValueError, RecursionError):
-        raise _not_an_answer(body) from None
+        return _check_leniently(body)
     choice = answer.choices[0] if answer.choices else None
     if choice is None or choice.message is None or answer.error is not None:
         raise _not_an_answer(body)
+    if choice.message.refusal:
+        return openai_usage(answer.usage), "refusal"
     finish = FINISH.get(choice.finish_reason or "stop", "stop")
     if finish == "stop" and choice.message.tool_calls:
         finish = "tool_calls"
     return openai_usage(answer.usage), finish
+
+
+def _check_leniently(body: bytes) -> tuple[Usage | None, str | None]:
+    """Verify what is no answer, or one whose fields are of other types than OpenAI's."""
+    reply = parse_reply(body)
+    return None if reply.usage is NO_USAGE else reply.usage, reply.finish
 
 
 def _not_an_answer(body: bytes) -> ProviderFailure:

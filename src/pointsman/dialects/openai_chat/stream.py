@@ -16,7 +16,7 @@ from pointsman.dialects.failures import cut_short, in_stream
 from pointsman.dialects.openai_chat.calls import CallIndex
 from pointsman.dialects.openai_chat.chunk import Chunk, Delta, decode
 from pointsman.dialects.openai_chat.reply import FINISH
-from pointsman.dialects.sse import Splitter, SseEvent
+from pointsman.dialects.sse import Splitter
 from pointsman.domain.reply import (
     Event,
     Finished,
@@ -63,9 +63,8 @@ class Watch:
         self.content_bytes = 0
         self.model: str | None = None
 
-    def observe(self, event: SseEvent) -> Chunk | None:
+    def observe(self, name: bytes, data: bytes | None) -> Chunk | None:
         """Take in one event; return its chunk, None for `[DONE]` and for what says nothing."""
-        data = event.data
         if not data:
             return None
         if data == b"[DONE]":
@@ -76,43 +75,40 @@ class Watch:
         chunk = decode(data)
         if chunk.error is not None:
             raise in_stream(chunk.error)
-        if self.model is None and chunk.model:
-            self.model = chunk.model
         if chunk.choices:
             for choice in chunk.choices:
-                delta = choice.delta
-                if delta is not None:
-                    self._weigh(delta)
+                if choice.delta is not None:
+                    self._weigh(choice.delta)
                 if choice.finish_reason is not None:
                     self._finish(choice.finish_reason, choice.index)
-        elif chunk.choices is None or event.name == b"error":
-            _raise_if_error(event)
+        elif chunk.choices is None or name == b"error":
+            _raise_if_error(name, data)
         if chunk.usage is not None:
             self.usage = openai_usage(chunk.usage) or self.usage
         elif chunk.x_groq is not None:
             self.usage = openai_usage(chunk.x_groq.get("usage")) or self.usage
+        if self.model is None and chunk.model:
+            self.model = chunk.model
         return chunk
 
     def _weigh(self, delta: Delta) -> None:
-        size = 0
-        if delta.content:
-            size = len(delta.content)
-        if delta.reasoning_content:
-            size += len(delta.reasoning_content)
-        elif delta.reasoning:
-            size += len(delta.reasoning)
-        if delta.refusal:
-            size += len(delta.refusal)
-        if delta.tool_calls:
-            self._has_calls = True
-            for call in delta.tool_calls:
+        """Count content in characters: bytes for English, less elsewhere, and never slow."""
+        said = delta.content
+        if said:
+            self.has_content = True
+            self.content_bytes += len(said)
+            if delta.tool_calls is None and delta.reasoning_content is None:
+                return
+        thought = delta.reasoning_content or delta.reasoning
+        for text in (thought, delta.refusal):
+            if text:
+                self.has_content = True
+                self.content_bytes += len(text)
+        for call in delta.tool_calls or ():
+            self.has_content = self._has_calls = True
+            if call.function is not None:
                 function = call.function
-                if function is not None:
-                    size += len(function.name or "") + len(function.arguments or "")
-            self.has_content = True
-        if size:
-            self.has_content = True
-            self.content_bytes += size
+                self.content_bytes += len(function.name or "") + len(function.arguments or "")
 
     def _finish(self, reason: str, index: int) -> None:
         if reason == "error":
@@ -146,9 +142,10 @@ class OpenAITap(Watch):
         had_content = self.has_content
         passed = []
         try:
-            for event in self._splitter.feed(data):
-                if self._lets_pass(event):
-                    passed.append(event.raw)
+            for raw, name, content in self._splitter.feed(data):
+                chunk = self.observe(name, content)
+                if chunk is None or not (self._swallows_usage and chunk.is_usage_only):
+                    passed.append(raw)
                 if self.done:
                     break
         except ProviderFailure:
@@ -156,27 +153,20 @@ class OpenAITap(Watch):
             raise
         return passed[0] if len(passed) == 1 else b"".join(passed)
 
-    def _lets_pass(self, event: SseEvent) -> bool:
-        chunk = self.observe(event)
-        return chunk is None or not (self._swallows_usage and chunk.is_usage_only)
-
     def eof(self) -> bytes:
-        if self.done:
+        is_over = self.done
+        if is_over:
             return b""
         passed = b""
         rest = self._splitter.finish()
-        if rest is not None and _reads(self, rest) and not self.done and self._is_ours(rest):
-            passed = rest.raw.rstrip(b"\r\n") + b"\n\n"
+        if rest is not None:
+            raw, name, data = rest
+            chunk = _observe_rest(self, name, data)
+            if chunk is not None and not (self._swallows_usage and chunk.is_usage_only):
+                passed = raw.rstrip(b"\r\n") + b"\n\n"
         if not self.ended:
             raise cut_short()
         return passed + DONE
-
-    def _is_ours(self, event: SseEvent) -> bool:
-        """Say whether the half-written last event, already observed, is the client's to see."""
-        if event.data is None:
-            return False
-        chunk = decode(event.data)
-        return not (self._swallows_usage and chunk.is_usage_only)
 
 
 class OpenAIDecoder(Watch):
@@ -197,8 +187,8 @@ class OpenAIDecoder(Watch):
             return events
         had_content = self.has_content
         try:
-            for event in self._splitter.feed(data):
-                self._read(event, events)
+            for _, name, content in self._splitter.feed(data):
+                self._read(name, content, events)
                 if self.done:
                     break
         except ProviderFailure:
@@ -208,25 +198,24 @@ class OpenAIDecoder(Watch):
 
     def eof(self) -> list[Event]:
         events: list[Event] = []
-        if not self.done:
+        is_over = self.done
+        if not is_over:
             rest = self._splitter.finish()
-            if rest is not None and not self.ended:
+            if rest is not None:
+                _, name, data = rest
                 try:
-                    self._read(rest, events)
+                    self._read(name, data, events)
                 except ProviderFailure as failure:
-                    if failure.code == "upstream_protocol":
-                        raise cut_short() from None
-                    raise
-            elif rest is not None and _reads(self, rest) and self.usage is not None:
-                events.append(UsageReported(self.usage))
+                    if failure.code != "upstream_protocol":
+                        raise
             if not self.ended:
                 raise cut_short()
         return events
 
-    def _read(self, event: SseEvent, events: list[Event]) -> None:
+    def _read(self, name: bytes, data: bytes | None, events: list[Event]) -> None:
         had_ended = self.ended
         before = self.usage
-        chunk = self.observe(event)
+        chunk = self.observe(name, data)
         if chunk is None:
             return
         if not self._started and (chunk.id or chunk.choices):
@@ -272,22 +261,21 @@ def _created(chunk: Chunk) -> int:
     return int(created) if type(created) in (int, float) and 0 <= created < 2**53 else 0
 
 
-def _reads(watch: Watch, event: SseEvent) -> bool:
+def _observe_rest(watch: Watch, name: bytes, data: bytes | None) -> Chunk | None:
     """Observe what stands after the last blank line; half an event counts for nothing."""
     try:
-        watch.observe(event)
+        return watch.observe(name, data)
     except ProviderFailure as failure:
         if failure.code == "upstream_protocol":
-            return False
+            return None
         raise
-    return True
 
 
-def _raise_if_error(event: SseEvent) -> None:
+def _raise_if_error(name: bytes, data: bytes) -> None:
     """Notice an error without an `error` field: `event: error`, vLLM's older form, `detail`."""
-    fields = orjson.loads(event.data or b"{}")
+    fields = orjson.loads(data)
     if (
-        event.name == b"error"
+        name == b"error"
         or fields.get("object") == "error"
         or "detail" in fields
         or "message" in fields
