@@ -36,7 +36,7 @@ class Resolved:
 
 def resolve(file: ConfigFile, origin: str, desk: Desk) -> Resolved:
     """Resolve everything that can be; what is wrong is in `desk.problems`."""
-    if not file.deployments and not desk.left_out.get("deployments"):
+    if desk.places.get("deployments") == () and not desk.left_out.get("deployments"):
         what = "no deployments"
         desk.complain(("deployments",), what, "name one, such as `- {model: openai/gpt-4.1}`")
     named = name_deployments(file.deployments, desk)

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pointsman.config.desk import Desk
-from pointsman.config.known import is_capability
 from pointsman.config.problems import Path, shown, suggest
 from pointsman.config.resolve_providers import Found
 from pointsman.config.schema_models import DeploymentBlock, PriceBlock, RatesBlock
-from pointsman.domain.deployment import CAPABILITIES, Deployment, Limits
+from pointsman.config.word_checks import check_capabilities
+from pointsman.domain.deployment import Deployment, Limits
 from pointsman.domain.money import from_usd
 from pointsman.domain.usage import FREE, Price, Rates
 from pointsman.providers.prices import ModelFacts
@@ -183,15 +183,7 @@ def _capabilities(
         if not known:
             what = f"{item.model} is not known to chat or to embed"
             desk.complain(item.path, what, "if it does, write `capabilities: [chat]`")
-        return known
+        return known or frozenset({"chat"})
     check_capabilities(words, at, desk)
     said = frozenset(words)
     return said if said & {"chat", "embeddings"} else said | {"chat"}
-
-
-def check_capabilities(words: Sequence[str], path: Path, desk: Desk) -> None:
-    """Complain of words that are neither ours nor `x-…`."""
-    for place, word in enumerate(words):
-        if not is_capability(word):
-            remedy = f"{suggest(word, tuple(CAPABILITIES))}; your own are written `x-{word}`"
-            desk.complain((*path, place), f"unknown capability {shown(word)}", remedy)

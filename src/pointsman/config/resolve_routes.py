@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import get_args
 
 from pointsman.config.desk import Desk
 from pointsman.config.problems import Path, shown, suggest
-from pointsman.config.resolve_deployments import check_capabilities
 from pointsman.config.resolve_rules import resolve_rules
 from pointsman.config.schema_routes import FallbackBlock, RouteBlock, TimeoutsBlock
 from pointsman.config.selection import Pool, expand, names_of
 from pointsman.config.settings import Route
+from pointsman.config.word_checks import check_capabilities, check_strategy, check_weights
 from pointsman.domain.call import Timeouts
 from pointsman.domain.deployment import Deployment
 from pointsman.domain.money import from_usd
@@ -137,23 +137,6 @@ def _policy(
         max_first_content_s=block.max_first_content_s,
         sensitive_tiers=tuple(dict.fromkeys(block.sensitive_tiers)),
     )
-
-
-def check_strategy(name: str, path: Path, desk: Desk) -> None:
-    if name not in desk.known.strategies:
-        remedy = suggest(name, desk.known.strategies)
-        desk.complain(path, f"unknown strategy {shown(name)}", remedy)
-
-
-def check_weights(weights: Mapping[str, float], path: Path, desk: Desk) -> None:
-    for name, weight in weights.items():
-        if name not in desk.known.scorers:
-            remedy = suggest(name, desk.known.scorers)
-            desk.complain((*path, name), f"unknown scorer {shown(name)}", remedy)
-        elif weight < 0:
-            desk.complain((*path, name), f"{weight} is below 0", "a weight counts from 0 up")
-    if weights and not any(weights.values()):
-        desk.complain(path, "every weight is 0", "give one of them weight, or leave the key out")
 
 
 def _fallback(block: FallbackBlock, pool: Pool, path: Path, desk: Desk) -> FallbackSpec:

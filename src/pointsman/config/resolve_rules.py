@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from pointsman.config.desk import Desk
 from pointsman.config.problems import Path, shown, suggest
-from pointsman.config.resolve_deployments import check_capabilities
 from pointsman.config.schema_routes import RuleBlock, UseBlock, WhenBlock
 from pointsman.config.selection import Pool, expand
+from pointsman.config.word_checks import check_capabilities, check_strategy, check_weights
 from pointsman.routing.spec import Condition, RuleSpec
 
 
@@ -32,9 +32,9 @@ def _resolve(block: RuleBlock, pool: Pool, path: Path, desk: Desk) -> RuleSpec:
         desk.complain(
             at, "changes nothing", "write `tiers`, `deployments`, `strategy` or `weights`"
         )
-    if use.strategy is not None and use.strategy not in desk.known.strategies:
-        remedy = suggest(use.strategy, desk.known.strategies)
-        desk.complain((*at, "strategy"), f"unknown strategy {shown(use.strategy)}", remedy)
+    if use.strategy is not None:
+        check_strategy(use.strategy, (*at, "strategy"), desk)
+    check_weights(use.weights or {}, (*at, "weights"), desk)
     deployments = None
     if use.deployments is not None:
         deployments = expand(use.deployments, pool, (*at, "deployments"), desk)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta, field
 
-from pointsman.config.schema_words import Block, Residency, Seconds, Share, Word
+from pointsman.config.schema_words import Block, Residency, Seconds, Share, Weight, Word
 from pointsman.domain.deployment import Tier
 from pointsman.routing.signals import Task
 from pointsman.routing.spec import PickerName
@@ -51,7 +51,7 @@ class UseBlock(Block, frozen=True, kw_only=True):
     ] = None
     strategy: Annotated[str | None, Meta(description="Another strategy than the route's.")] = None
     weights: Annotated[
-        dict[str, float] | None, Meta(description="Other weights than the route's.")
+        dict[str, Weight] | None, Meta(description="Other weights than the route's.")
     ] = None
 
 
@@ -152,7 +152,7 @@ class RouteBlock(Block, frozen=True, kw_only=True):
     ] = None
     strategy: Annotated[str, Meta(description="How the route chooses.")] = "tiers"
     weights: Annotated[
-        dict[str, float],
+        dict[str, Weight],
         Meta(description="Scorer -> weight: how much cost, latency, quality … count."),
     ] = field(default_factory=dict)
     picker: Annotated[PickerName | None, Meta(description="How one is taken from the ranked.")] = (

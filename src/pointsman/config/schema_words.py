@@ -25,6 +25,7 @@ Tokens = Annotated[int, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
 Usd = Annotated[float, Meta(ge=0)]
 Word = Annotated[str, Meta(min_length=1, max_length=200)]
+Weight = Annotated[float, Meta(ge=0)]
 Residency = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
 
 

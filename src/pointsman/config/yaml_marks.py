@@ -71,8 +71,10 @@ def read_yaml(text: str) -> tuple[Node, list[Problem]]:
     try:
         return reader.document(), reader.problems
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark is not None else 1
+        # An unclosed bracket is noticed far below: where it opens is what helps.
+        unclosed = "flow" in (error.context or "")
+        marks = (error.problem_mark, error.context_mark)[:: -1 if unclosed else 1]
+        line = next((mark.line + 1 for mark in marks if mark is not None), 1)
         what = f"not YAML: {error.problem or error.context}"
         raise YamlProblem(Problem(line, "", what, "check indentation and quotes")) from error
     except yaml.reader.ReaderError as error:
