@@ -14,12 +14,11 @@ class Trail:
     """The notebook of one call: `Dispatch` writes it, those above read it, also when the call
     was cancelled and there is neither reply nor error to hang the attempts on."""
 
-    __slots__ = ("attempts", "decision", "input_estimate")
+    __slots__ = ("attempts", "decision")
 
     def __init__(self) -> None:
         self.decision: Decision | None = None
         self.attempts: list[Attempt] = []
-        self.input_estimate = 0
 
 
 @dataclass(frozen=True, slots=True)

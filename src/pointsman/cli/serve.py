@@ -1,0 +1,66 @@
+"""`pointsman serve`: the gateway as a server."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+
+@click.command(
+    epilog="Example: OPENAI_API_KEY=… pointsman serve   (or: pointsman serve -c pointsman.yaml)"
+)
+@click.option("-c", "--config", type=click.Path(dir_okay=False), help="The configuration file.")
+@click.option("--host", help="Address to listen on; default from the file, else 127.0.0.1.")
+@click.option("--port", type=click.IntRange(1, 65535), help="Default from the file, else 4000.")
+@click.option("--workers", type=click.IntRange(1, 64), help="Processes that share the port.")
+@click.option("--ledger", type=click.Path(dir_okay=False), help="The ledger's file.")
+@click.option(
+    "--log-level",
+    type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"], case_sensitive=False),
+    default="INFO",
+    show_default=True,
+)
+def serve(
+    config: str | None,
+    host: str | None,
+    port: int | None,
+    workers: int | None,
+    ledger: str | None,
+    log_level: str,
+) -> None:
+    """Serve the OpenAI and Anthropic APIs on one address.
+
+    Without a file, providers are discovered: API keys in the environment (OPENAI_API_KEY,
+    ANTHROPIC_API_KEY, GEMINI_API_KEY, …) and a local Ollama, vLLM or llama.cpp on its usual port.
+    """
+    from pointsman.server.entry import read_settings
+    from pointsman.server.entry import serve as run
+
+    settings, found = read_settings(config, ledger)
+    server = settings.server
+    host, port = host or server.host, port or server.port
+    workers = workers or server.workers
+    for line in found:
+        click.echo(line, err=True)
+    for route in settings.routes:
+        names = ", ".join(deployment.name for deployment in route.deployments)
+        click.echo(f"route {route.name}: {route.policy.strategy} over {names}", err=True)
+    if not server.keys:
+        click.echo(
+            "no API keys are configured (server.keys): everyone who reaches "
+            f"{host}:{port} may call",
+            err=True,
+        )
+    where = settings.ledger.path or "in memory only (set ledger.path to keep it)"
+    click.echo(f"ledger: {where}", err=True)
+    click.echo(f"listening on http://{host}:{port} with {workers} worker(s)", err=True)
+    sys.stderr.flush()
+    run(
+        host,
+        port,
+        workers,
+        config=config,
+        ledger=ledger,
+        log_level=log_level.upper(),
+    )

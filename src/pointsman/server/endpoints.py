@@ -1,0 +1,249 @@
+"""The data plane: bytes of a client's dialect in, a call through the gateway, bytes out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Protocol
+
+import orjson
+
+from pointsman.dialects import embeddings
+from pointsman.dialects.dialect import Dialect, Encoder
+from pointsman.dialects.strict_json import parse_object
+from pointsman.domain.call import Caller
+from pointsman.domain.content import JsonObject
+from pointsman.domain.money import to_usd
+from pointsman.domain.request import ChatRequest, Request, RouteOptions, Source
+from pointsman.errors import DeadlineExceeded, PointsmanError
+from pointsman.pipeline.call import Call
+from pointsman.pipeline.service import Reply
+from pointsman.server.exchange import ClientGone, Exchange
+from pointsman.server.options import Asked, take_options
+
+EVENT_STREAM = b"text/event-stream; charset=utf-8"
+STREAM_HEADERS = ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
+"""The second one tells nginx not to hold a stream back."""
+
+GONE = "client_closed"
+
+
+class Answers(Protocol):
+    """What the endpoints need of the gateway."""
+
+    def new_call(
+        self,
+        request: Request,
+        caller: Caller,
+        options: RouteOptions,
+        *,
+        wire: str | None,
+        id: str,
+        app: str | None = None,
+        user: str | None = None,
+    ) -> Call: ...
+
+    async def handle(self, call: Call) -> Reply: ...
+
+    def explain(self, call: Call) -> JsonObject: ...
+
+    def models(self, caller: Caller) -> list[JsonObject]: ...
+
+    def count_tokens(self, request: Request) -> int: ...
+
+
+class Endpoints:
+    def __init__(
+        self,
+        gateway: Answers,
+        dialects: Mapping[str, Dialect],
+        body_bytes: int,
+        json_depth: int,
+    ) -> None:
+        self._gateway = gateway
+        self._dialects = dialects
+        self._body_bytes = body_bytes
+        self._json_depth = json_depth
+
+    async def _asked(self, exchange: Exchange) -> Asked:
+        body = await exchange.body(self._body_bytes)
+        fields = parse_object(body, self._json_depth)
+        return take_options(fields, body, exchange.headers)
+
+    def _source(self, exchange: Exchange, dialect: Dialect, body: bytes) -> Source:
+        forwarded = {
+            name: value
+            for name in dialect.forwarded_headers
+            if (value := exchange.header(name.encode())) is not None
+        }
+        return Source(dialect.name, body, forwarded)
+
+    async def chat(self, exchange: Exchange, caller: Caller, dialect: Dialect) -> None:
+        asked = await self._asked(exchange)
+        request = dialect.parse_request(asked.fields, self._source(exchange, dialect, asked.body))
+        call = self._gateway.new_call(
+            request,
+            caller,
+            asked.options,
+            wire=dialect.name,
+            id=exchange.id,
+            app=asked.app,
+            user=asked.user,
+        )
+        await self._serve(exchange, call, dialect)
+
+    async def embeddings(self, exchange: Exchange, caller: Caller, dialect: Dialect) -> None:
+        asked = await self._asked(exchange)
+        source = self._source(exchange, dialect, asked.body)
+        request = embeddings.parse_request(asked.fields, source)
+        call = self._gateway.new_call(
+            request,
+            caller,
+            asked.options,
+            wire=dialect.name,
+            id=exchange.id,
+            app=asked.app,
+            user=asked.user,
+        )
+        await self._serve(exchange, call, dialect)
+
+    async def explain(self, exchange: Exchange, caller: Caller, dialect: Dialect) -> None:
+        """Decide and tell why; call nobody. Takes a chat request of either dialect: Anthropic's
+        where an `anthropic-version` header is sent, else OpenAI's."""
+        if exchange.header(b"anthropic-version") is not None:
+            dialect = self._dialects["anthropic"]
+        asked = await self._asked(exchange)
+        request = dialect.parse_request(asked.fields, self._source(exchange, dialect, asked.body))
+        call = self._gateway.new_call(request, caller, asked.options, wire=None, id=exchange.id)
+        await exchange.respond(200, orjson.dumps(self._gateway.explain(call)))
+
+    async def models(self, exchange: Exchange, caller: Caller, dialect: Dialect) -> None:
+        rows = self._gateway.models(caller)
+        if exchange.header(b"anthropic-version") is not None:
+            answer = {
+                "data": [
+                    {
+                        "type": "model",
+                        "id": row["id"],
+                        "display_name": row["id"],
+                        "created_at": "1970-01-01T00:00:00Z",
+                    }
+                    for row in rows
+                ],
+                "has_more": False,
+                "first_id": rows[0]["id"] if rows else None,
+                "last_id": rows[-1]["id"] if rows else None,
+            }
+        else:
+            answer = {"object": "list", "data": rows}
+        await exchange.respond(200, orjson.dumps(answer))
+
+    async def count_tokens(self, exchange: Exchange, caller: Caller, dialect: Dialect) -> None:
+        asked = await self._asked(exchange)
+        fields = {"max_tokens": 1, **asked.fields}
+        request = dialect.parse_request(fields, self._source(exchange, dialect, asked.body))
+        tokens = self._gateway.count_tokens(request)
+        await exchange.respond(200, orjson.dumps({"input_tokens": tokens}))
+
+    async def _serve(self, exchange: Exchange, call: Call, dialect: Dialect) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        reply: Reply | None = None
+
+        def left() -> None:
+            # 1. nothing committed yet: cancel the work. 2. a stream: end it, which closes the
+            # provider's connection; what was used is accounted either way.
+            if reply is None:
+                task.cancel()
+            else:
+                reply.fail(PointsmanError("the client left", code=GONE))
+
+        watch = exchange.watch(left)
+        try:
+            async with await self._gateway.handle(call) as reply:
+                if reply.is_stream:
+                    await self._stream(exchange, call, reply, dialect)
+                else:
+                    await self._whole(exchange, call, reply, dialect)
+        except asyncio.CancelledError:
+            if watch.fired and task.uncancel() <= 0:
+                raise ClientGone from None
+            raise
+        finally:
+            watch.stop()
+
+    async def _whole(self, exchange: Exchange, call: Call, reply: Reply, dialect: Dialect) -> None:
+        body = reply.body
+        if reply.wire is None:
+            assert reply.chat is not None and isinstance(call.request, ChatRequest)
+            body = dialect.render_reply(reply.chat, call.request)
+        reply.close()  # Settle first: the headers tell what it cost.
+        await exchange.respond(200, body, [*_headers(call, reply), *_cost(call)])
+
+    async def _stream(self, exchange: Exchange, call: Call, reply: Reply, dialect: Dialect) -> None:
+        encoder: Encoder | None = None
+        if reply.wire is None:
+            assert isinstance(call.request, ChatRequest)
+            encoder = dialect.encoder(call.request)
+        await exchange.start(200, (*STREAM_HEADERS, *_headers(call, reply)), EVENT_STREAM)
+        write = exchange.write
+        try:
+            async for piece in reply:
+                if isinstance(piece, bytes):
+                    await write(piece)
+                else:
+                    assert encoder is not None
+                    if data := b"".join(map(encoder.encode, piece)):
+                        await write(data)
+            if encoder is not None:
+                await write(encoder.end())
+        except PointsmanError as error:
+            if error.code == GONE:
+                return
+            await write(dialect.render_stream_error(error, exchange.id))
+        await exchange.end()
+
+
+def _headers(call: Call, reply: Reply) -> list[tuple[bytes, bytes]]:
+    trail = call.trail
+    decision = trail.decision
+    headers = [
+        (b"x-pointsman-deployment", reply.deployment.name.encode()),
+        (b"x-pointsman-decision-id", call.id.encode()),
+    ]
+    # The attempt that answers is in the trail only once it has closed.
+    attempts = len(trail.attempts) + (0 if reply.outcome is not None else 1)
+    headers.append((b"x-pointsman-attempts", str(attempts).encode()))
+    if decision is not None:
+        headers.append((b"x-pointsman-route", decision.route.encode()))
+        if reply.is_stream and decision.candidates[0].cost_nano is not None:
+            chosen = next(
+                (c for c in decision.candidates if c.deployment is reply.deployment), None
+            )
+            if chosen is not None and chosen.cost_nano is not None:
+                estimate = f"{to_usd(chosen.cost_nano):f}".encode()
+                headers.append((b"x-pointsman-estimated-cost-usd", estimate))
+    headers.extend(
+        (b"x-upstream-" + name.encode(), value.encode("latin-1", "replace"))
+        for name, value in reply.headers.items()
+        if name != "content-type"
+    )
+    return headers
+
+
+def _cost(call: Call) -> list[tuple[bytes, bytes]]:
+    total = 0
+    for attempt in call.trail.attempts:
+        if attempt.cost_nano is None:
+            return []
+        total += attempt.cost_nano
+    return [(b"x-pointsman-cost-usd", f"{to_usd(total):f}".encode())]
+
+
+def error_headers(error: PointsmanError) -> list[tuple[bytes, bytes]]:
+    """Headers by which a client's SDK knows whether and when to try again."""
+    headers = [(b"x-should-retry", b"true" if error.should_retry else b"false")]
+    if error.retry_after_s is not None and not isinstance(error, DeadlineExceeded):
+        seconds = max(1, -int(-error.retry_after_s // 1))
+        headers.append((b"retry-after", str(seconds).encode()))
+    return headers

@@ -1,0 +1,101 @@
+"""What a server process runs: the factory that uvicorn calls in each worker, and `serve` itself.
+
+The configuration travels to workers by the environment, since they are started anew: each loads
+the same file, which the parent has already checked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import uvicorn
+
+from pointsman.config.discover import discover, probe_http
+from pointsman.config.load import load
+from pointsman.config.settings import Settings
+from pointsman.gateway import Gateway
+from pointsman.observe.logs import setup_logs
+from pointsman.server.app import App
+
+CONFIG_VARIABLE = "POINTSMAN_CONFIG"
+LEDGER_VARIABLE = "POINTSMAN_LEDGER"
+LOG_VARIABLE = "POINTSMAN_LOG"
+
+KEEP_ALIVE_S = 75
+DRAIN_S = 120
+"""Seconds that streams get to end after SIGTERM (docs/architecture.md, defaults)."""
+
+
+async def read_settings_async(config: str | None, ledger: str | None) -> tuple[Settings, list[str]]:
+    """Load the file, or discover where there is none: (settings, lines that tell what was found).
+
+    Raises ConfigError.
+    """
+    if config:
+        settings, found = load(Path(config), os.environ), [f"configuration {config}"]
+    else:
+        settings, found = await discover(os.environ, probe_http)
+    if ledger:
+        settings = replace(settings, ledger=replace(settings.ledger, path=Path(ledger)))
+    return settings, found
+
+
+def read_settings(config: str | None, ledger: str | None) -> tuple[Settings, list[str]]:
+    """As `read_settings_async`, where no event loop runs."""
+    return asyncio.run(read_settings_async(config, ledger))
+
+
+def create_app() -> App:
+    """Build the application in a worker."""
+    setup_logs(os.environ.get(LOG_VARIABLE, "INFO"))
+    settings, _ = read_settings(os.environ.get(CONFIG_VARIABLE), os.environ.get(LEDGER_VARIABLE))
+    app = App(Gateway(settings))
+    # What is built now lives as long as the process: keep the collector from walking it, and
+    # let it run rarely; requests make few cycles.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+    return app
+
+
+def serve(
+    host: str,
+    port: int,
+    workers: int,
+    *,
+    config: str | None,
+    ledger: str | None,
+    log_level: str,
+    fd: int | None = None,
+) -> None:
+    """Serve until SIGTERM or SIGINT; streams under way get `DRAIN_S` seconds to end."""
+    os.environ[LOG_VARIABLE] = log_level
+    for variable, value in ((CONFIG_VARIABLE, config), (LEDGER_VARIABLE, ledger)):
+        if value:
+            os.environ[variable] = value
+    with tempfile.TemporaryDirectory(prefix="pointsman-metrics-") as directory:
+        if workers > 1:
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
+        uvicorn.run(
+            "pointsman.server.entry:create_app",
+            factory=True,
+            host=host,
+            port=port,
+            fd=fd,
+            workers=workers,
+            loop="uvloop",
+            http="httptools",
+            ws="none",
+            lifespan="on",
+            access_log=False,
+            log_level="warning",
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=DRAIN_S,
+            backlog=2048,
+        )
