@@ -116,12 +116,12 @@ FAMILIES: tuple[Family, ...] = (
         _MISTRAL_PAGE,
     ),
     Family(
-        r"(open-)?mi(s|x)tral-7b|mixtral|mistral-tiny",
+        r"(open-)?(mistral-7b|mixtral)|mistral-tiny",
         frozenset({"chat", "json"}),
         None,
         _MISTRAL_PAGE,
     ),
-    Family(r"mistral-|ministral|codestral|devstral", _MISTRAL, None, _MISTRAL_PAGE),
+    Family(r"(open-)?mistral-|ministral|codestral|devstral", _MISTRAL, None, _MISTRAL_PAGE),
     # xAI.
     Family(r"grok-2-vision", _TOOLS | {"vision"}, None, _XAI),
     Family(r"grok-4(\.\d+|-1)?-?(fast-)?.*non-reasoning", _SEES, None, _XAI),
@@ -150,7 +150,10 @@ FAMILIES: tuple[Family, ...] = (
     Family(r"qwen", _TOOLS, None, _OPEN),
     Family(r"(meta-)?llama-?4", _TOOLS | {"vision"}, None, _OPEN),
     Family(
-        r"(meta-)?llama-?v?3(p|[.-])2-(11|90)b", frozenset({"chat", "vision", "json"}), None, _OPEN
+        r"(meta-)?llama-?v?3(p|[.-])2-(11b|90b|vision)",
+        frozenset({"chat", "vision", "json"}),
+        None,
+        _OPEN,
     ),
     Family(r"(meta-)?llama-?v?3(p|[._-])?[1-3]", _TOOLS, None, _OPEN),
     Family(r"(meta-)?(code)?llama", frozenset({"chat"}), None, _OPEN),
