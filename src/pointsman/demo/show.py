@@ -112,7 +112,7 @@ class Lines:
 
 
 class Screen:
-    """For terminals: progress, the latest answers, the three tracks and the money so far."""
+    """For terminals: progress, the latest answers, the three breakers and the money so far."""
 
     def __init__(self, console: Console, scene: Scene) -> None:
         self._console = console
@@ -167,7 +167,7 @@ class Screen:
                 ),
                 style=style,
             )
-        tracks = Text("tracks    ")
+        tracks = Text("breakers  ")
         for name, share in scene.shares.items():
             style = "bold red" if share <= 0 else "green" if share >= 1 else "yellow"
             tracks.append(f"{name} ")
