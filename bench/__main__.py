@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> tuple[dict[str, Figures], Shape, dict[
                 stack.callback(end, running.process)
             targets.append(running)
             _say(f"{name} ready in {running.ready_s:.2f} s")
-        direct = Running("direct", mock.pid, mock.port, "m0", key, 0.0)
+        direct = Running("direct", mock.pid, mock.port, "m0", key, 0.0, shape.rate)
         figures = measure(load, direct, targets, shape, _say)
     return figures, shape, missing
 

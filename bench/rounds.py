@@ -105,7 +105,7 @@ def _run(
             body=body,
             seconds=shape.seconds,
             concurrency=concurrency,
-            rate=shape.rate,
+            rate=min(shape.rate, target.rate),
         )
     )
     kept = figures[target.name]

@@ -36,6 +36,8 @@ class Plan:
     ready: str = "/readyz"
     env: Mapping[str, str] = field(default_factory=dict)
     model: str = "m0"
+    rate: float = 200.0
+    """Most requests a second of the open loop; beyond what a target can do it measures a queue."""
 
 
 @dataclass(slots=True)
@@ -48,6 +50,7 @@ class Running:
     model: str
     key: str
     ready_s: float
+    rate: float
     process: subprocess.Popen[bytes] | None = None
 
 
@@ -161,7 +164,7 @@ def start(name: str, plan: Plan, key: str, core: int, folder: Path) -> Running:
             raise BenchError(f"{name} was not ready after {waited:.0f} s:\n{tail}")
         time.sleep(0.005)
     ready_s = time.perf_counter() - started
-    return Running(name, process.pid, port, plan.model, key, ready_s, process)
+    return Running(name, process.pid, port, plan.model, key, ready_s, plan.rate, process)
 
 
 def _is_ready(port: int, path: str) -> bool:
@@ -248,4 +251,5 @@ def _litellm(python: str, url: str, key: str, folder: Path) -> Plan:
         ready="/health/liveliness",
         env={"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR"},
         model="auto",
+        rate=15.0,
     )
