@@ -27,15 +27,14 @@ def chat(
     messages = [{"role": "user", "content": question}]
     if system:
         messages.insert(0, {"role": "system", "content": system})
-    fields = {} if max_tokens is None else {"max_tokens": max_tokens}
-    asyncio.run(_chat(messages, config, model, fields, as_json))
+    asyncio.run(_chat(messages, config, model, max_tokens, as_json))
 
 
 async def _chat(
     messages: list[dict[str, str]],
     config: str | None,
     model: str,
-    fields: dict[str, int],
+    max_tokens: int | None,
     as_json: bool,
 ) -> None:
     from pointsman.domain.money import format_usd, from_usd
@@ -46,7 +45,7 @@ async def _chat(
     settings, _ = await read_settings_async(config, None)
     async with Gateway(settings) as gateway:
         text: list[str] = []
-        async with await gateway.stream(messages, model=model, **fields) as events:
+        async with await gateway.stream(messages, model=model, max_tokens=max_tokens) as events:
             async for event in events:
                 if isinstance(event, TextDelta):
                     text.append(event.text)

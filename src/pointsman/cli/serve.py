@@ -60,6 +60,7 @@ def serve(
         host,
         port,
         workers,
+        settings=settings,
         config=config,
         ledger=ledger,
         log_level=log_level.upper(),

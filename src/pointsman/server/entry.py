@@ -1,7 +1,7 @@
 """What a server process runs: the factory that uvicorn calls in each worker, and `serve` itself.
 
-The configuration travels to workers by the environment, since they are started anew: each loads
-the same file, which the parent has already checked.
+One worker runs in this process. Several are started anew, so the configuration travels to them by
+the environment: each loads the same file, which the parent has already checked.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ import asyncio
 import gc
 import os
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
@@ -46,14 +48,12 @@ async def read_settings_async(config: str | None, ledger: str | None) -> tuple[S
 
 
 def read_settings(config: str | None, ledger: str | None) -> tuple[Settings, list[str]]:
-    """As `read_settings_async`, where no event loop runs."""
-    return asyncio.run(read_settings_async(config, ledger))
+    """As `read_settings_async`, from outside and inside of a running loop (a worker's start)."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(lambda: asyncio.run(read_settings_async(config, ledger))).result()
 
 
-def create_app() -> App:
-    """Build the application in a worker."""
-    setup_logs(os.environ.get(LOG_VARIABLE, "INFO"))
-    settings, _ = read_settings(os.environ.get(CONFIG_VARIABLE), os.environ.get(LEDGER_VARIABLE))
+def build_app(settings: Settings) -> App:
     app = App(Gateway(settings))
     # What is built now lives as long as the process: keep the collector from walking it, and
     # let it run rarely; requests make few cycles.
@@ -63,39 +63,46 @@ def create_app() -> App:
     return app
 
 
+def create_app() -> App:
+    """Build the application in one of several workers."""
+    setup_logs(os.environ.get(LOG_VARIABLE, "INFO"))
+    settings, _ = read_settings(os.environ.get(CONFIG_VARIABLE), os.environ.get(LEDGER_VARIABLE))
+    return build_app(settings)
+
+
 def serve(
     host: str,
     port: int,
     workers: int,
     *,
+    settings: Settings,
     config: str | None,
     ledger: str | None,
     log_level: str,
-    fd: int | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; streams under way get `DRAIN_S` seconds to end."""
+    options: dict[str, Any] = {
+        "host": host,
+        "port": port,
+        "loop": "uvloop",
+        "http": "httptools",
+        "ws": "none",
+        "lifespan": "on",
+        "access_log": False,
+        "log_level": "warning",
+        "server_header": False,
+        "timeout_keep_alive": KEEP_ALIVE_S,
+        "timeout_graceful_shutdown": DRAIN_S,
+        "backlog": 2048,
+    }
+    if workers == 1:
+        setup_logs(log_level)
+        uvicorn.run(build_app(settings), **options)
+        return
     os.environ[LOG_VARIABLE] = log_level
     for variable, value in ((CONFIG_VARIABLE, config), (LEDGER_VARIABLE, ledger)):
         if value:
             os.environ[variable] = value
     with tempfile.TemporaryDirectory(prefix="pointsman-metrics-") as directory:
-        if workers > 1:
-            os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
-        uvicorn.run(
-            "pointsman.server.entry:create_app",
-            factory=True,
-            host=host,
-            port=port,
-            fd=fd,
-            workers=workers,
-            loop="uvloop",
-            http="httptools",
-            ws="none",
-            lifespan="on",
-            access_log=False,
-            log_level="warning",
-            server_header=False,
-            timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=DRAIN_S,
-            backlog=2048,
-        )
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
+        uvicorn.run("pointsman.server.entry:create_app", factory=True, workers=workers, **options)
