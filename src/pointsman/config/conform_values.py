@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec import inspect as kinds
 
-from pointsman.config.problems import Path, Problem, closest, dotted, shown, suggest
+from pointsman.config.problems import Path, Problem, closest, problem_at, shown, suggest
 from pointsman.config.yaml_marks import Node
 
 _LITELLM = "this looks like a LiteLLM file: run `pointsman migrate FILE`"
@@ -46,7 +46,7 @@ class Checker:
         self.wrong: list[Path] = []
 
     def report(self, node: Node, path: Path, what: str, remedy: str = "") -> None:
-        self.problems.append(Problem(node.line, dotted(path), what, remedy))
+        self.problems.append(problem_at(node.line, path, what, remedy))
         self.wrong.append(path)
 
     def check(self, node: Node, kind: kinds.Type, path: Path, *, secret: bool = False) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
 
 from pointsman.config.known import Known
-from pointsman.config.problems import Path, Problem, dotted
+from pointsman.config.problems import Path, Problem, problem_at
 from pointsman.config.references import BadReference, follow
 from pointsman.config.settings import Secret
 from pointsman.config.yaml_marks import Node, line_of
@@ -30,7 +30,7 @@ class Desk:
     problems: list[Problem] = field(default_factory=list)
 
     def complain(self, path: Path, what: str, remedy: str = "") -> None:
-        self.problems.append(Problem(line_of(self.root, path), dotted(path), what, remedy))
+        self.problems.append(problem_at(line_of(self.root, path), path, what, remedy))
 
     def path(self, section: str, index: int, *more: str | int) -> Path:
         """Where the `index`-th entry that could be read stands in the file."""

@@ -69,9 +69,20 @@ def suggest(word: str, known: Sequence[str] | frozenset[str], limit: int = 12) -
 
 
 _KEY_LIKE = re.compile(
-    r"(?i)(^|[^a-z0-9])(sk|pk|rk|gsk|xai|pplx|hf|ghp|key)[-_][a-z0-9_-]{6,}"
-    r"|AIza[\w-]{20,}|eyJ[\w-]{20,}|(^|[\s:/=])(?=\w*\d)(?=\w*[a-zA-Z])\w{32,}"
+    r"(?i)(?<![a-z0-9])"
+    r"((sk|pk|rk|gsk|xai|pplx|hf|ghp|key)[-_][a-z0-9_-]{6,}|AIza[\w-]{20,}|eyJ[\w-]{20,}"
+    r"|(?=[a-z]*\d)(?=\d*[a-z])[a-z0-9]{32,})"
 )
+
+
+def problem_at(line: int, path: Path, what: str, remedy: str = "") -> Problem:
+    """Make a problem in which no key can stand, wherever in the file it was pasted."""
+    return Problem(line, hidden(dotted(path)), hidden(what), hidden(remedy))
+
+
+def hidden(text: str) -> str:
+    """Blot out what looks like a key."""
+    return _KEY_LIKE.sub("(hidden)", text)
 
 
 def looks_secret(text: str) -> bool:
