@@ -88,8 +88,6 @@ CREATE TABLE tag (
     PRIMARY KEY (entry, name)
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX tag_value ON tag (name, value);
-
 -- Why the request went where it went, as JSON. Apart, so that reports never read past it.
 CREATE TABLE decision (
     entry INTEGER PRIMARY KEY REFERENCES entry (seq),
