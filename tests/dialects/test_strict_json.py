@@ -128,6 +128,7 @@ def test_random_bytes_raise_nothing_but_invalid_request(body: bytes) -> None:
         pass
 
 
+@pytest.mark.slow
 @given(st.dictionaries(TEXT, JSON, max_size=5), st.sampled_from([None, 1, "\t"]), st.booleans())
 def test_every_object_comes_back_whatever_its_layout(
     value: dict[str, object], indent: str | int | None, ascii_only: bool
@@ -136,6 +137,7 @@ def test_every_object_comes_back_whatever_its_layout(
     assert parse_object(body) == value
 
 
+@pytest.mark.slow
 @given(st.dictionaries(TEXT, JSON, min_size=1, max_size=5), st.sampled_from([None, 2]))
 def test_every_repeated_member_is_found(value: dict[str, object], indent: int | None) -> None:
     inner = json.dumps(value, indent=indent)
@@ -158,6 +160,7 @@ def test_splice_of_the_last_field_leaves_an_empty_object() -> None:
     assert splice(b'{"a":1}', {"a": None}) == b"{}"
 
 
+@pytest.mark.slow
 @given(st.dictionaries(TEXT, JSON, max_size=5))
 def test_splicing_nothing_changes_no_value(value: dict[str, object]) -> None:
     body = json.dumps(value).encode()

@@ -66,7 +66,7 @@ class Splitter:
         start = 0
         while found := _LINE_END.search(buffer, self._scan):
             begin, end = found.span()
-            if end == len(buffer) and buffer[begin] == 0x0D:
+            if end == len(buffer) and buffer[end - 1] == 0x0D:
                 self._scan = begin  # A CR at the edge may be half of a CRLF.
                 break
             is_blank = begin == self._line

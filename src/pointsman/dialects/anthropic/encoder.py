@@ -37,7 +37,7 @@ Kind = Literal["text", "thinking", "redacted", "tool"]
 class _Block:
     """A block to come or open. `pieces` wait to be sent; `sent` are arguments already out."""
 
-    __slots__ = ("call", "kind", "number", "pieces", "sent", "signature")
+    __slots__ = ("call", "is_closed", "kind", "number", "pieces", "sent", "signature")
 
     def __init__(self, kind: Kind, call: ToolCallStarted | None = None) -> None:
         self.kind = kind
@@ -46,6 +46,7 @@ class _Block:
         self.pieces: list[str] = []
         self.sent: list[str] = []
         self.signature: str | None = None
+        self.is_closed = False
 
     @property
     def may_close(self) -> bool:
@@ -162,7 +163,8 @@ class AnthropicEncoder:
             thought = self._line[-1] if self._line else self._open
             if thought is not None and thought.kind == "thinking":
                 thought.signature = event.signature
-            return written + self._close_open()
+                if thought is self._open:
+                    written += self._close_open() + self._advance()
         return written
 
     def _call(self, event: ToolCallStarted) -> bytes:
@@ -173,8 +175,8 @@ class AnthropicEncoder:
 
     def _arguments(self, event: ToolCallDelta) -> bytes:
         block = self._calls.get(event.index)
-        if block is None or not event.arguments:
-            return b""
+        if block is None or block.is_closed or not event.arguments:
+            return b""  # After a whole object nothing but white space can be JSON.
         if block is not self._open:
             block.pieces.append(event.arguments)
             return self._advance()
@@ -206,6 +208,7 @@ class AnthropicEncoder:
         block, self._open = self._open, None
         if block is None:
             return b""
+        block.is_closed = True
         stop = b'event: content_block_stop\ndata: {"type":"content_block_stop","index":%d}\n\n'
         seal = b""
         if block.kind == "thinking":

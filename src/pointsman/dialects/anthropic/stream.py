@@ -94,6 +94,8 @@ class Watch:
             self.finish = self._reason
         elif kind == "error" or frame.error is not None or name == b"error":
             raise in_stream(frame.error if frame.error is not None else orjson.loads(data))
+        elif kind is None:
+            _raise_if_error(data)
         return frame
 
     def _weigh_block(self, block: Block) -> None:
@@ -258,3 +260,10 @@ def _observe_rest(watch: Watch, name: bytes, data: bytes | None) -> Frame | None
         if failure.code == "upstream_protocol":
             return None
         raise
+
+
+def _raise_if_error(data: bytes) -> None:
+    """Notice an error of a compatible server that is no frame at all."""
+    fields = orjson.loads(data)
+    if fields.get("object") == "error" or "detail" in fields or "message" in fields:
+        raise in_stream(fields)
