@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pointsman.domain.deployment import Deployment, Tier
-from pointsman.domain.money import line_cost
+from pointsman.domain.money import MILLION
 from pointsman.routing.signals import DeploymentState, RequestFeatures
 
 UNSTATED_OUTPUT: Final = 4096
@@ -43,7 +43,9 @@ def model_tokens(features: RequestFeatures, state: DeploymentState) -> int:
 
 def longest_answer(features: RequestFeatures, deployment: Deployment) -> int:
     """The most tokens an answer can have: what the client allows, else the deployment's default,
-    else its limit, else UNSTATED_OUTPUT; never above its limit."""
+    else its limit, else UNSTATED_OUTPUT; never above its limit. Embeddings have none."""
+    if "embeddings" in features.needs:
+        return 0
     limit = deployment.limits.output_tokens
     stated = features.max_output_tokens or deployment.default_max_tokens
     if stated is None:
@@ -57,14 +59,18 @@ def cost_of(deployment: Deployment, input_tokens: int, output_tokens: int) -> in
     if price is None:
         return None
     rates = price.rates_for(input_tokens) if price.steps else price.rates
-    return line_cost(input_tokens, rates.input) + line_cost(output_tokens, rates.output)
+    # money.line_cost twice, written out: this runs for every deployment of every request.
+    return -(-input_tokens * rates.input // MILLION) - (-output_tokens * rates.output // MILLION)
 
 
 def expected_cost(
     features: RequestFeatures, deployment: Deployment, state: DeploymentState
 ) -> int | None:
     """Cost in nano-USD of the expected answer; None where the price is unknown."""
-    return cost_of(deployment, model_tokens(features, state), features.output_tokens)
+    tokens = features.input_tokens
+    if state.token_scale != 1.0:
+        tokens = model_tokens(features, state)
+    return cost_of(deployment, tokens, features.output_tokens)
 
 
 def worst_cost(

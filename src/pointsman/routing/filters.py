@@ -23,7 +23,7 @@ from pointsman.routing.estimate import (
 from pointsman.routing.signals import DeploymentState, RequestFeatures
 
 CONTEXT_SAFETY: Final = 1.15
-"""The estimate's allowance near the limit: twice its mean error of 7.4 % (tokens.py)."""
+"""The estimate's allowance near the limit: twice its mean error of 7.2 % (tokens.py)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,12 @@ way back) lowers the odds in every picker, so that it gets about that share of i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import accumulate
 from math import log
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
+
+from pointsman.routing.scorers import Option
 
 TIE: Final = 1e-9
 """Scores closer than this are equal."""
@@ -33,18 +34,22 @@ class Random(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Pool:
-    """The candidates as a picker sees them, in the route's order; columns of equal length.
+class Pool(NamedTuple):
+    """The candidates as a picker sees them, in the route's order: options and their scores."""
 
-    scores in [0, 1]. weights >= 0. shares in (0, 1], what the breakers let through.
-    """
-
-    names: Sequence[str]
+    options: Sequence[Option]
     scores: Sequence[float]
-    weights: Sequence[float]
-    shares: Sequence[float]
     session: str | None = None
+
+    @property
+    def shares(self) -> list[float]:
+        """What the breakers let through, in (0, 1]."""
+        return [option.state.share for option in self.options]
+
+    @property
+    def weights(self) -> list[float]:
+        """Declared weights, each lowered to what its breaker lets through."""
+        return [option.deployment.weight * option.state.share for option in self.options]
 
 
 Odds = Callable[[Pool], list[float]]
@@ -53,16 +58,17 @@ Odds = Callable[[Pool], list[float]]
 def best(pool: Pool) -> list[float]:
     """Take the highest score; ties are drawn evenly. One on its way back is taken with the
     probability of its share, else the next score's turn comes."""
-    scores, shares = pool.scores, pool.shares
+    options, scores = pool.options, pool.scores
     odds = [0.0] * len(scores)
-    top = max(scores)
-    first = [i for i, score in enumerate(scores) if score >= top - TIE]
-    if all(shares[i] >= 1 for i in first):
+    limit = max(scores) - TIE
+    first = [i for i, score in enumerate(scores) if score >= limit]
+    if all(options[i].state.share >= 1 for i in first):
         for i in first:
             odds[i] = 1 / len(first)
         return odds
+    shares = pool.shares
     reach = 1.0
-    ranked = sorted(range(len(scores)), key=lambda i: -scores[i])
+    ranked = sorted(range(len(scores)), key=scores.__getitem__, reverse=True)
     start = 0
     while start < len(ranked) and reach > TIE:
         end = start
@@ -78,7 +84,7 @@ def best(pool: Pool) -> list[float]:
 
 def weighted(pool: Pool) -> list[float]:
     """Draw by declared weight; evenly where all weights are 0."""
-    return _normalised([w * share for w, share in zip(pool.weights, pool.shares, strict=True)])
+    return _normalised(pool.weights)
 
 
 def evenly(pool: Pool) -> list[float]:
@@ -95,7 +101,8 @@ def power_of_two(pool: Pool) -> list[float]:
     n = len(pool.scores)
     if n == 1:
         return [1.0]
-    ranked = sorted(range(n), key=lambda i: pool.scores[i])
+    ranked = sorted(range(n), key=pool.scores.__getitem__)
+    shares = pool.shares
     odds = [0.0] * n
     start = 0
     while start < n:
@@ -104,7 +111,7 @@ def power_of_two(pool: Pool) -> list[float]:
             end += 1
         for i in ranked[start:end]:
             chance = (2 * start + (end - start - 1)) / (n * (n - 1))
-            odds[i] = chance * min(1.0, pool.shares[i])
+            odds[i] = chance * min(1.0, shares[i])
         start = end
     return _normalised(odds)
 
@@ -118,8 +125,8 @@ def sticky(pool: Pool) -> list[float]:
     if pool.session is None:
         return weighted(pool)
     pulls = [
-        w * share / -log(_unit(pool.session, name))
-        for name, w, share in zip(pool.names, pool.weights, pool.shares, strict=True)
+        weight / -log(_unit(pool.session, option.deployment.name))
+        for weight, option in zip(pool.weights, pool.options, strict=True)
     ]
     chosen = max(range(len(pulls)), key=pulls.__getitem__)
     odds = [0.0] * len(pulls)

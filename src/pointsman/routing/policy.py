@@ -7,6 +7,7 @@ deployments ──filters──▶ candidates ──scorers──▶ scores ─�
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import mul
 
 from pointsman.domain.content import Json, JsonObject
 from pointsman.domain.deployment import Deployment
@@ -65,27 +66,29 @@ def decide(
             rule=rule.name if rule else "",
             why=_nobody(rejected),
         )
-    columns = [
-        (name, weight, scorer(features, options, policy.ranks))
-        for name, scorer, weight in variant.scorers
-    ]
-    scores = [0.0] * len(options)
-    for _, weight, column in columns:
-        scores = [score + weight * part for score, part in zip(scores, column, strict=True)]
-    scores = [min(1.0, score) for score in scores]
+    names, weights = variant.names, variant.weights
+    rows = list(
+        zip(*[each(features, options, policy.ranks) for each in variant.scorers], strict=True)
+    )
+    sums = [sum(map(mul, weights, row)) for row in rows]
+    scores = [total if total < 1.0 else 1.0 for total in sums]  # rounding may add a little
     odds = _odds(variant, features, options, scores)
     point = place_of(turn, odds) if variant.picker == "round_robin" else rng.random()
     first = draw(odds, point)
-    rest = sorted((i for i in range(len(options)) if i != first), key=lambda i: -scores[i])
+    order = sorted(range(len(options)), key=scores.__getitem__, reverse=True)
+    order.remove(first)
+    order.insert(0, first)
     candidates = tuple(
-        Candidate(
-            options[i].deployment,
-            scores[i],
-            tuple([(name, weight, column[i]) for name, weight, column in columns]),
-            options[i].cost_nano,
-            options[i].seconds,
-        )
-        for i in (first, *rest)
+        [
+            Candidate(
+                options[i].deployment,
+                scores[i],
+                tuple(zip(names, weights, rows[i], strict=True)),
+                options[i].cost_nano,
+                options[i].seconds,
+            )
+            for i in order
+        ]
     )
     return Decision(
         route=route_name,
@@ -160,15 +163,7 @@ def applies(when: Condition, features: RequestFeatures) -> bool:
 def _odds(
     variant: Variant, features: RequestFeatures, options: Sequence[Option], scores: Sequence[float]
 ) -> list[float]:
-    odds = variant.odds(
-        Pool(
-            names=[option.deployment.name for option in options],
-            scores=scores,
-            weights=[option.deployment.weight for option in options],
-            shares=[option.state.share for option in options],
-            session=features.session,
-        )
-    )
+    odds = variant.odds(Pool(options, scores, features.session))
     if variant.explore <= 0:
         return odds
     cold = [
@@ -186,13 +181,12 @@ def _why(
     variant: Variant, candidates: Sequence[Candidate], rejected: Sequence[Rejection], odds: float
 ) -> str:
     chosen = candidates[0]
-    best = max(candidate.score for candidate in candidates)
+    best = chosen.score if len(candidates) == 1 else max(chosen.score, candidates[1].score)
     place = "highest score" if chosen.score >= best else f"score (best has {best:.2f})"
-    cost = "price unknown" if chosen.cost_nano is None else f"about {format_usd(chosen.cost_nano)}"
     note = f"; {variant.note}" if variant.note else ""
     return (
         f"{variant.strategy}: {chosen.deployment.name} with {place} {chosen.score:.2f} among "
-        f"{len(candidates)}, picked by {variant.picker} at odds {odds:.2f}, {cost}; "
+        f"{len(candidates)}, picked by {variant.picker} at odds {odds:.2f}; "
         f"{len(rejected)} kept out{note}"
     )
 

@@ -20,6 +20,8 @@ from pointsman.routing.signals import DeploymentState, RequestFeatures
 COST_FLOOR: Final = 1000
 """A millionth of a dollar: below that a request costs nothing worth comparing, in nano-USD."""
 SECONDS_FLOOR: Final = 0.01
+TINY_WEIGHT: Final = 1e-6
+"""Stands for a weight of 0: such a deployment is only ever the last choice."""
 SPAN: Final = log(2)
 """Costs or times within a factor of two share the scale; wider ones are stretched over it."""
 QUALITY_SPAN: Final = 0.2
@@ -50,16 +52,15 @@ Scorer = Callable[[RequestFeatures, Sequence[Option], Ranks], list[float]]
 
 def cost(features: RequestFeatures, options: Sequence[Option], ranks: Ranks) -> list[float]:
     """Prefer the cheaper: 1 - ln(cost / cheapest) / span. An unknown price scores 0."""
-    logs = [
-        None if option.cost_nano is None else log(option.cost_nano + COST_FLOOR)
-        for option in options
-    ]
-    known = [value for value in logs if value is not None]
+    costs = [option.cost_nano for option in options]
+    known = [log(nano + COST_FLOOR) for nano in costs if nano is not None]
     if not known:
         return [0.0] * len(options)
     least = min(known)
     span = max(max(known) - least, SPAN)
-    return [0.0 if value is None else 1 - (value - least) / span for value in logs]
+    if len(known) == len(costs):
+        return [1 - (value - least) / span for value in known]
+    return [0.0 if nano is None else 1 - (log(nano + COST_FLOOR) - least) / span for nano in costs]
 
 
 def latency(features: RequestFeatures, options: Sequence[Option], ranks: Ranks) -> list[float]:

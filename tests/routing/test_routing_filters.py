@@ -1,0 +1,260 @@
+"""Filters: one table, situation and reason. A reason names what is missing and by how much."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from pointsman.domain.deployment import Deployment, Limits
+from pointsman.domain.usage import Price, Rates
+from pointsman.routing.filters import ASKED, FILTERS, Constraints, matches
+from pointsman.routing.signals import COLD, DeploymentState, RequestFeatures
+
+USD = 10**9
+DEPLOYMENT = Deployment(
+    name="eu-large",
+    provider="acme",
+    model="large-1",
+    tier="workhorse",
+    dialect="openai",
+    price=Price(Rates.of(1 * USD, 10 * USD), "test"),
+    limits=Limits(context_tokens=8_000, output_tokens=2_000, max_in_flight=4),
+    capabilities=frozenset({"chat", "tools"}),
+    residency="eu",
+)
+ASKS = RequestFeatures(
+    input_tokens=1_000,
+    output_tokens=200,
+    max_output_tokens=500,
+    needs=frozenset({"chat"}),
+    remaining_s=30.0,
+    upper_tokens=4_000,
+)
+FREE_OF_LIMITS = Limits()
+
+CASES: list[tuple[str, dict[str, object], dict[str, object], DeploymentState, Constraints, str]] = [
+    # filter, changes of the request, of the deployment, state, constraints, words of the reason
+    ("allowed", {"allow": ("eu-large",)}, {}, COLD, Constraints(), ""),
+    ("allowed", {"allow": ("acme/large-1",)}, {}, COLD, Constraints(), ""),
+    ("allowed", {"allow": ("other/*", "acme/*")}, {}, COLD, Constraints(), ""),
+    ("allowed", {"allow": ("acme/large",)}, {}, COLD, Constraints(), "allows only acme/large"),
+    ("allowed", {"allow": ()}, {}, COLD, Constraints(), "allows only nothing"),
+    ("healthy", {}, {}, DeploymentState(share=0.1), Constraints(), ""),
+    (
+        "healthy",
+        {},
+        {},
+        DeploymentState(share=0.0, breaker="open", reopens_in_s=4.2),
+        Constraints(),
+        "open, tried again in 4.2 s",
+    ),
+    (
+        "healthy",
+        {},
+        {},
+        DeploymentState(share=0.0, breaker="half_open"),
+        Constraints(),
+        "half_open and waits for its probe",
+    ),
+    ("capable", {"needs": frozenset({"chat", "tools"})}, {}, COLD, Constraints(), ""),
+    (
+        "capable",
+        {"needs": frozenset({"chat", "vision"})},
+        {},
+        COLD,
+        Constraints(),
+        "lacks vision (reads images)",
+    ),
+    (
+        "capable",
+        {},
+        {},
+        COLD,
+        Constraints(require=frozenset({"x-legal"})),
+        "lacks x-legal",
+    ),
+    ("context", {"input_tokens": 6_000}, {}, COLD, Constraints(), ""),
+    ("context", {"input_tokens": 7_400, "upper_tokens": 30_000}, {}, COLD, Constraints(), "8,000"),
+    # Near the limit the upper bound may still vouch for it.
+    ("context", {"input_tokens": 7_400, "upper_tokens": 7_500}, {}, COLD, Constraints(), ""),
+    ("context", {"input_tokens": 7_400, "upper_tokens": 7_501}, {}, COLD, Constraints(), "8,000"),
+    ("context", {"input_tokens": 1_000_000}, {"limits": FREE_OF_LIMITS}, COLD, Constraints(), ""),
+    # This model's own tokens count, not the estimator's.
+    (
+        "context",
+        {"input_tokens": 5_500, "upper_tokens": 30_000},
+        {},
+        DeploymentState(token_scale=1.4),
+        Constraints(),
+        "about 7,700",
+    ),
+    # Unstated: what is expected must fit, not the longest answer there is.
+    ("context", {"input_tokens": 5_000, "max_output_tokens": 0}, {}, COLD, Constraints(), ""),
+    (
+        "context",
+        {"max_output_tokens": 2_001},
+        {},
+        COLD,
+        Constraints(),
+        "answers 2,000 tokens at most, 2,001 asked for",
+    ),
+    ("residency", {"residency": "eu"}, {}, COLD, Constraints(residency="eu"), ""),
+    ("residency", {"residency": "us"}, {}, COLD, Constraints(), "must stay in us, it is in eu"),
+    ("residency", {"residency": "eu"}, {}, COLD, Constraints(residency="de"), "stay in de"),
+    (
+        "residency",
+        {"residency": "eu"},
+        {"residency": None},
+        COLD,
+        Constraints(),
+        "no stated place",
+    ),
+    ("sensitive", {"sensitive": "pii"}, {}, COLD, Constraints(), ""),
+    (
+        "sensitive",
+        {"sensitive": "secret"},
+        {},
+        COLD,
+        Constraints(sensitive_tiers=("local",)),
+        "secret found, only tier local may see it",
+    ),
+    (
+        "sensitive",
+        {"sensitive": "pii"},
+        {"tier": "local"},
+        COLD,
+        Constraints(sensitive_tiers=("local",)),
+        "",
+    ),
+    (
+        "sensitive",
+        {"sensitive": "declared"},
+        {},
+        COLD,
+        Constraints(declared_tiers=("local",)),
+        "the caller declared it sensitive",
+    ),
+    # 1,000 in and at most 500 out: $0.001 + $0.005.
+    ("max_cost", {"max_cost_nano": 6_000_000}, {}, COLD, Constraints(), ""),
+    ("max_cost", {"max_cost_nano": 5_999_999}, {}, COLD, Constraints(), "with 500 tokens out"),
+    ("max_cost", {}, {}, COLD, Constraints(max_cost_nano=5_000_000), "the limit is $0.005"),
+    # The smaller of both limits holds.
+    (
+        "max_cost",
+        {"max_cost_nano": 9_000_000},
+        {},
+        COLD,
+        Constraints(max_cost_nano=5_000_000),
+        "the limit is $0.005",
+    ),
+    # Unstated: the deployment's longest answer counts, 2,000 tokens.
+    (
+        "max_cost",
+        {"max_cost_nano": 20_999_999, "max_output_tokens": 0},
+        {},
+        COLD,
+        Constraints(),
+        "with 2,000 tokens out",
+    ),
+    (
+        "max_cost",
+        {"max_cost_nano": 10**12},
+        {"price": None},
+        COLD,
+        Constraints(),
+        "its price is unknown",
+    ),
+    ("deadline", {}, {}, DeploymentState(ttft_s=29.9, samples=9), Constraints(), ""),
+    (
+        "deadline",
+        {},
+        {},
+        DeploymentState(ttft_s=31.0, samples=9),
+        Constraints(),
+        "begins after 31.0 s, 30.0 s are left",
+    ),
+    ("deadline", {"remaining_s": 0.01}, {}, COLD, Constraints(), ""),
+    ("deadline", {"remaining_s": 0.0}, {}, COLD, Constraints(), "the deadline has passed"),
+    ("max_first_content", {}, {}, COLD, Constraints(max_first_content_s=0.6), ""),
+    (
+        "max_first_content",
+        {},
+        {},
+        COLD,
+        Constraints(max_first_content_s=0.5),
+        "0.6 s (expected of its tier)",
+    ),
+    (
+        "max_first_content",
+        {},
+        {},
+        DeploymentState(ttft_s=0.9),
+        Constraints(max_first_content_s=0.8),
+        "0.9 s (measured), the limit is 0.8 s",
+    ),
+    ("slots", {}, {}, DeploymentState(in_flight=3), Constraints(), ""),
+    ("slots", {}, {}, DeploymentState(in_flight=4), Constraints(), "all 4 of its slots"),
+    ("slots", {}, {}, DeploymentState(headroom=0.0), Constraints(), "a minute are used up"),
+    ("rule", {}, {}, COLD, Constraints(rule="r", rule_tiers=("workhorse",)), ""),
+    (
+        "rule",
+        {},
+        {},
+        COLD,
+        Constraints(rule="big", rule_tiers=("frontier", "local")),
+        "rule big keeps it to tier frontier or local",
+    ),
+    (
+        "rule",
+        {},
+        {},
+        COLD,
+        Constraints(rule="own", rule_deployments=frozenset({"b", "a"})),
+        "rule own keeps it to a, b",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "asks", "changes", "state", "constraints", "words"), CASES)
+def test_a_filter_rejects_with_a_reason_or_not_at_all(
+    name: str,
+    asks: dict[str, object],
+    changes: dict[str, object],
+    state: DeploymentState,
+    constraints: Constraints,
+    words: str,
+) -> None:
+    features = replace(ASKS, **asks)  # type: ignore[arg-type]
+    deployment = replace(DEPLOYMENT, **changes)  # type: ignore[arg-type]
+    reason = FILTERS[name](features, deployment, state, constraints)
+    if words:
+        assert reason is not None and words in reason
+    else:
+        assert reason is None
+    # A filter that says it is not asked never has a reason.
+    if name in ASKED and not ASKED[name](features, constraints):
+        assert reason is None
+
+
+def test_every_filter_stands_in_the_table_with_a_yes_and_a_no() -> None:
+    for name in FILTERS:
+        reasons = [words for case, *_, words in CASES if case == name]
+        assert "" in reasons and any(reasons), name
+
+
+@pytest.mark.parametrize(
+    ("pattern", "fits"),
+    [
+        ("eu-large", True),
+        ("acme/large-1", True),
+        ("acme/*", True),
+        ("acme", False),
+        ("*", False),
+        ("acme/", False),
+        ("other/large-1", False),
+        ("large-1", False),
+    ],
+)
+def test_a_pattern_is_a_name_a_model_or_a_provider(pattern: str, fits: bool) -> None:
+    assert matches(pattern, DEPLOYMENT) is fits
