@@ -1,0 +1,49 @@
+"""The defaults that docs/architecture.md names are those of the code."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from pointsman.config.settings import (
+    BreakerSettings,
+    LedgerSettings,
+    RetrySettings,
+    ServerSettings,
+    Timeouts,
+)
+from pointsman.providers.transport import TransportLimits
+from pointsman.routing.spec import FallbackSpec, PolicySpec
+from pointsman.server import entry
+
+ROOT = Path(__file__).resolve().parents[2]
+ROW = re.compile(r"^\| `(\w+)\.(\w+)` \| ([^ |]+) \|", re.MULTILINE)
+TEXT = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+RECORDS: dict[str, object] = {
+    type(record).__name__: record
+    for record in (
+        BreakerSettings(),
+        FallbackSpec(),
+        LedgerSettings(),
+        PolicySpec(),
+        RetrySettings(),
+        ServerSettings(),
+        Timeouts(),
+        TransportLimits(),
+    )
+}
+
+
+@pytest.mark.parametrize(("record", "name", "value"), ROW.findall(TEXT))
+def test_a_default_is_as_documented(record: str, name: str, value: str) -> None:
+    assert getattr(RECORDS[record], name) == float(value)
+
+
+def test_the_table_is_there() -> None:
+    assert len(ROW.findall(TEXT)) > 20
+
+
+def test_the_drain_time_is_as_documented() -> None:
+    assert f"`DRAIN_S` = {entry.DRAIN_S} seconds" in TEXT
