@@ -23,7 +23,7 @@ from cryptography.x509.oid import NameOID
 
 from pointsman.providers.aiohttp_transport import AiohttpTransport
 from pointsman.providers.lean import LeanTransport
-from pointsman.providers.transport import Endpoint, HttpRequest, Transport
+from pointsman.providers.transport import Endpoint, HttpRequest, Transport, TransportError
 
 
 class Peer:
@@ -159,6 +159,22 @@ class Wire:
 OpenWire = Callable[..., Awaitable[Wire]]
 OpenTransport = Callable[..., Transport]
 AiohttpFails = Callable[[str], None]
+FaultOf = Callable[..., Awaitable[TransportError]]
+
+
+async def _fault_of(
+    transport: Transport, request: HttpRequest, within_s: float = 5.0
+) -> TransportError:
+    """Return how an exchange fails, be it at its head or in its body."""
+    async with asyncio.timeout(within_s):
+        with pytest.raises(TransportError) as caught:
+            await (await transport.send(request)).read()
+    return caught.value
+
+
+@pytest.fixture
+def fault_of() -> FaultOf:
+    return _fault_of
 
 
 @dataclass(frozen=True)

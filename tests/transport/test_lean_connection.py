@@ -177,3 +177,29 @@ def test_a_lost_socket_cannot_be_written_to() -> None:
     response = connection.start(b"head", b"")
     assert isinstance(response.error, TransportError)
     assert response.error.sent is False
+
+
+def test_a_head_over_its_limit_fails_even_if_it_comes_with_its_body() -> None:
+    connection, sock, _ = connected()
+    response = connection.start(b"head", b"")
+    connection.data_received(
+        b"HTTP/1.1 200 OK\r\n" + (b"a: " + b"b" * 90 + b"\r\n") * 6 + LENGTH[17:]
+    )
+    assert isinstance(response.error, TransportError)
+    assert response.error.fault == "too_large"
+    assert sock.is_aborted
+
+
+async def test_a_body_that_outgrows_its_limit_fails_while_it_is_read() -> None:
+    connection, sock, _ = connected()
+    response = connection.start(b"head", b"")
+    connection.data_received(b"HTTP/1.1 200 OK\r\n\r\n")
+    reading = asyncio.create_task(response.read())
+    await asyncio.sleep(0)
+    connection.data_received(bytes(4096))
+    assert not sock.is_aborted
+    connection.data_received(b"x")
+    with pytest.raises(TransportError) as caught:
+        await reading
+    assert caught.value.fault == "too_large"
+    assert sock.is_aborted

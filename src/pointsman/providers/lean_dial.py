@@ -138,7 +138,7 @@ async def dial(
     transport, protocol = await _connect(origin, names, limits, make)
     if context is None:
         return protocol
-    try:
+    try:  # cancelled, start_tls closes the transport itself
         secure = await asyncio.get_running_loop().start_tls(
             transport,
             protocol,
@@ -150,9 +150,6 @@ async def dial(
         transport.abort()
         reason = str(error) or "the connection was closed"
         raise TransportError("tls", f"{origin}: TLS handshake: {reason}", sent=False) from error
-    except BaseException:
-        transport.abort()
-        raise
     if secure is None:  # the loop says so where the peer left as the handshake ended
         raise TransportError("tls", f"{origin}: closed after the TLS handshake", sent=False)
     protocol.connection_made(secure)
