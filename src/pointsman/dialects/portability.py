@@ -5,8 +5,8 @@ records can say (carried), loses hints without which the answer is still an answ
 is not sent where the answer would be another one than asked for (refused: InvalidRequest names
 the field). A field that stands in no row is dropped: it is a vendor's own.
 
-The rows with the fate "carried" are documentation of what the dialects' code does, printed in
-the docs; the rows with "refused" are what `refuse_what_is_lost` acts on.
+The rows with the fate "carried" say what the dialects' code does, for the docs to print; the rows
+with "refused" are what `refuse_what_is_lost` acts on.
 """
 
 from __future__ import annotations
@@ -115,8 +115,8 @@ TABLES: Mapping[tuple[str, str], tuple[Row, ...]] = {
     ("anthropic", "openai"): ANTHROPIC_TO_OPENAI,
 }
 
-_REFUSED: Mapping[tuple[str, str], Mapping[str, Row]] = {
-    pair: {row.field: row for row in rows if row.fate == "refused"} for pair, rows in TABLES.items()
+_FATES: Mapping[tuple[str, str], Mapping[str, Row]] = {
+    pair: {row.field: row for row in rows if row.fate != "dropped"} for pair, rows in TABLES.items()
 }
 
 
@@ -137,14 +137,17 @@ def refuse_what_is_lost(request: ChatRequest, to: str) -> None:
     source = request.source.dialect if request.source is not None else to
     if source == to:
         return
-    rows = _REFUSED.get((source, to), {})
+    rows = _FATES.get((source, to), {})
     extra = dict(request.extra)
     if request.choices != 1:
         extra["n"] = request.choices
     for name, value in extra.items():
         row = rows.get(name)
-        if row is not None and value is not None and value not in row.unless:
-            _refuse(name, row.note, to)
+        if row is None or value is None or value in row.unless:
+            continue
+        # A carried field that stands in `extra` has a form that only its own dialect knows.
+        note = row.note if row.fate == "refused" else f"this form of it is {source}'s own"
+        _refuse(name, note, to)
     for tool in request.tools:
         if "type" in tool.extra:
             _refuse("tools", f"{tool.extra['type']!r} is a tool of {source}'s own", to)

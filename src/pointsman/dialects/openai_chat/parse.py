@@ -131,7 +131,7 @@ def _unknown_role(item: JsonObject, where: str) -> NoReturn:
 
 
 def _extra(item: JsonObject) -> Mapping[str, Json]:
-    return NOTHING if len(item) == 2 else extra_of(item, _MESSAGE)
+    return NOTHING if len(item) == 2 and "content" in item else extra_of(item, _MESSAGE)
 
 
 def _system(item: JsonObject, where: str) -> Message:
@@ -150,7 +150,7 @@ def _name(item: JsonObject, where: str) -> str | None:
 
 
 def _assistant(item: JsonObject, where: str) -> Message:
-    if len(item) == 2:
+    if len(item) == 2 and "content" in item:
         return Message("assistant", read_parts(item, where))
     parts: list[Part] = []
     thought = item.get("reasoning_content") or item.get("reasoning")
@@ -225,13 +225,8 @@ def _tool_result(item: JsonObject, where: str) -> ToolResult:
             parts.append(part)
         else:
             wrong(where + "content", "text", item.get("content"))
-    return ToolResult(
-        req_str(item, "tool_call_id", where), tuple(parts), extra=_extra_of_tool(item)
-    )
-
-
-def _extra_of_tool(item: JsonObject) -> Mapping[str, Json]:
-    return NOTHING if len(item) == 3 else extra_of(item, _MESSAGE)
+    call_id = req_str(item, "tool_call_id", where)
+    return ToolResult(call_id, tuple(parts), extra=extra_of(item, _MESSAGE))
 
 
 def _tools(fields: JsonObject) -> tuple[Tool, ...]:
