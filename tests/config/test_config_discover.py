@@ -123,7 +123,7 @@ async def serve(body: str, status: int = 200) -> tuple[web.AppRunner, str]:
     ("body", "status", "found"),
     [
         ('{"data": [{"id": "a"}, {"id": "b", "owned_by": "x"}, {"no": 1}, 3]}', 200, ["a", "b"]),
-        ('{"data": [{"id": "auto", "owned_by": "pointsman"}]}', 200, []),
+        ('{"data": [{"id": "auto", "owned_by": "pointsman"}, {"id": "a"}]}', 200, None),
         ('{"data": []}', 200, []),
         ('{"models": []}', 200, None),
         ("[1]", 200, None),

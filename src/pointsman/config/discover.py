@@ -142,11 +142,7 @@ async def probe_http(url: str) -> list[str] | None:
     entries = listed.get("data") if isinstance(listed, dict) else None
     if not isinstance(entries, list):
         return None
-    return [
-        entry["id"]
-        for entry in entries
-        if isinstance(entry, dict)
-        and isinstance(entry.get("id"), str)
-        and entry["id"]
-        and entry.get("owned_by") != "pointsman"
-    ]
+    rows = [entry for entry in entries if isinstance(entry, dict)]
+    if any(row.get("owned_by") == "pointsman" for row in rows):
+        return None  # a Pointsman: routing to ourselves would go round in circles
+    return [row["id"] for row in rows if isinstance(row.get("id"), str) and row["id"]]

@@ -216,7 +216,7 @@ class Models:
         if price is not None:
             entry["price"] = price
         elif own is None or own.price is None:
-            entry |= self._unlisted(item, facts, local, reached)
+            entry |= _unlisted(params, info, facts, local, reached)
         entry |= limits_of(item, params, info)
         abilities = abilities_of(info, facts)
         if abilities is not None:
@@ -228,17 +228,18 @@ class Models:
             entry["tags"] = tags
         return entry
 
-    def _unlisted(
-        self, item: Source, facts: ModelFacts | None, local: bool, reached: Reached
-    ) -> Entry:
-        """A price for a model that is on no list under its own name."""
-        if facts is not None and facts.price is not None:
-            item.note("changed", "priced like its base_model on the list", "model_info")
-            return {"price": listed(facts.price)}
-        if local:
-            return {} if reached.row is not None else {"price": "free"}
-        item.note("set", "no price is known: state it under `price:`", "litellm_params")
-        return {"price": "unknown"}
+
+def _unlisted(
+    params: Source, info: Source, facts: ModelFacts | None, local: bool, reached: Reached
+) -> Entry:
+    """A price for a model that is on no list under its own name."""
+    if facts is not None and facts.price is not None:
+        info.note("changed", "priced like its base_model on the list", "base_model")
+        return {"price": listed(facts.price)}
+    if local:
+        return {} if reached.row is not None else {"price": "free"}
+    params.note("set", "no price is known: state it under `price:`", "model")
+    return {"price": "unknown"}
 
 
 def _host_name(base: str, variable: str | None) -> str:
