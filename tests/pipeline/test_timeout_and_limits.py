@@ -10,7 +10,7 @@ from pointsman.domain.call import Timeouts
 from pointsman.domain.deployment import Limits as Granted
 from pointsman.errors import DeadlineExceeded, ProviderFailure, Rejected
 from pointsman.pipeline.limits import Limits
-from pointsman.pipeline.meter import Meter
+from pointsman.pipeline.meter import Meter, PeakEwma
 from pointsman.pipeline.timeout import Timeout
 from pointsman.testing.clock import FakeClock
 from pointsman.testing.services import ScriptedService, make_call, make_deployment
@@ -126,24 +126,28 @@ async def test_the_meter_learns_speed_and_counts_what_is_under_way(clock: FakeCl
         async for _ in reply:
             clock.advance(1.0)
     assert meter.in_flight == 0
-    assert meter.ttft.value == 0.5
-    assert meter.per_token.value == pytest.approx((2.0 - 0.5) / 4)
+    assert meter.ttft_s == 0.5
+    assert meter.per_token_s == pytest.approx((2.0 - 0.5) / 4)
     task = asyncio.create_task(meter(make_call(clock)))
     await clock.run_for(2.1)
     (await task).close()
     assert meter.samples == 2
     with pytest.raises(ProviderFailure):
         await meter(make_call(clock))
-    assert meter.ttft.value == 5.0  # Failing fast does not look fast.
+    assert meter.penalty_s == 5.0  # Failing fast does not look fast.
+    clock.advance(50)
+    assert 0 < meter.penalty_s < 0.05
     assert meter.in_flight == 0
+    clock.advance(300)
+    assert (meter.samples, repr(meter.ttft_s)) == (0, "None")  # Long ago says nothing of now.
 
 
 async def test_a_slow_sample_counts_at_once_and_wears_off(clock: FakeClock) -> None:
-    meter = Meter(ScriptedService(clock), clock)
-    meter.ttft.observe(0.1, clock.now())
-    meter.ttft.observe(9.0, clock.now())
-    assert meter.ttft.value == 9.0
+    average = PeakEwma()
+    average.observe(0.1, clock.now())
+    average.observe(9.0, clock.now())
+    assert average.value == 9.0
     for _ in range(30):
         clock.advance(2)
-        meter.ttft.observe(0.1, clock.now())
-    assert meter.ttft.value is not None and meter.ttft.value < 0.2
+        average.observe(0.1, clock.now())
+    assert average.value < 0.2

@@ -34,14 +34,15 @@ class DeploymentStack:
         meter, breaker = self.meter, self.breaker
         return DeploymentState(
             in_flight=meter.in_flight,
-            ttft_s=meter.ttft.value,
-            per_token_s=meter.per_token.value,
+            ttft_s=meter.ttft_s,
+            per_token_s=meter.per_token_s,
             samples=meter.samples,
             headroom=self.limits.headroom,
             share=breaker.share,
             reopens_in_s=breaker.reopens_in_s,
             breaker=breaker.state,
             token_scale=meter.tokens.ratio,
+            penalty_s=meter.penalty_s,
         )
 
     def __repr__(self) -> str:

@@ -12,13 +12,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import log
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, get_args
 
 from pointsman.domain.deployment import Deployment, Tier
-from pointsman.routing.signals import DeploymentState, RequestFeatures
+from pointsman.routing.signals import DeploymentState, RequestFeatures, Task
 
-COST_FLOOR: Final = 1000
-"""A millionth of a dollar: below that a request costs nothing worth comparing, in nano-USD."""
+COST_FLOOR: Final = 10_000
+"""A hundred-thousandth of a dollar, in nano-USD: below that, costs are not worth comparing, and
+a free model does not stretch the scale until all others look alike."""
 SECONDS_FLOOR: Final = 0.01
 TINY_WEIGHT: Final = 1e-6
 """Stands for a weight of 0: such a deployment is only ever the last choice."""
@@ -28,6 +29,9 @@ QUALITY_SPAN: Final = 0.2
 
 QUALITY_PRIORS: Final[Mapping[Tier, float]] = {"frontier": 0.9, "workhorse": 0.7, "local": 0.4}
 """Of deployments without a declared quality: the order of the tiers, our own placement."""
+
+TASKS: Final = frozenset(get_args(Task))
+"""Tags that say what a deployment is good at."""
 
 
 class Option(NamedTuple):
@@ -65,8 +69,9 @@ def cost(features: RequestFeatures, options: Sequence[Option], ranks: Ranks) -> 
 
 def latency(features: RequestFeatures, options: Sequence[Option], ranks: Ranks) -> list[float]:
     """Prefer the sooner done: 1 - ln(seconds / fewest) / span, seconds = first content +
-    E[output] * seconds per token; priors where nothing was measured."""
-    logs = [log(option.seconds + SECONDS_FLOOR) for option in options]
+    E[output] * seconds per token; priors where nothing was measured; and the penalty for recent
+    failures on top."""
+    logs = [log(option.seconds + option.state.penalty_s + SECONDS_FLOOR) for option in options]
     least = min(logs)
     span = max(max(logs) - least, SPAN)
     return [1 - (value - least) / span for value in logs]
@@ -104,17 +109,20 @@ def weight(features: RequestFeatures, options: Sequence[Option], ranks: Ranks) -
 
 
 def capability(features: RequestFeatures, options: Sequence[Option], ranks: Ranks) -> list[float]:
-    """Prefer the specialist: half for a tag that names the task, half for few idle capabilities.
+    """Prefer the specialist: half for its tags, half for few idle capabilities.
 
-    Needed capabilities are a filter, so all candidates have them; more of them never raise the
-    score: (1 + needed) / (1 + all). An all-rounder does not win for what nobody asked for.
+    Tags: 1 where one names the task, 0 where they name other tasks only, 1/2 where they name
+    none. Needed capabilities are a filter, so all candidates have them; more of them never raise
+    the score, (1 + needed) / (1 + all): an all-rounder does not win for what nobody asked for.
     """
     task, needed = features.task, 1 + len(features.needs)
-    return [
-        (0.5 if task in option.deployment.tags else 0.0)
-        + 0.5 * min(1.0, needed / (1 + len(option.deployment.capabilities)))
-        for option in options
-    ]
+    scores = []
+    for option in options:
+        tags = option.deployment.tags
+        skill = 1.0 if task in tags else 0.5 if TASKS.isdisjoint(tags) else 0.0
+        idle = min(1.0, needed / (1 + len(option.deployment.capabilities)))
+        scores.append(0.5 * skill + 0.5 * idle)
+    return scores
 
 
 def tier(features: RequestFeatures, options: Sequence[Option], ranks: Ranks) -> list[float]:

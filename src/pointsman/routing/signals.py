@@ -62,6 +62,9 @@ class DeploymentState:
     reopens_in_s: float = 0.0
     breaker: Literal["closed", "open", "half_open", "ramping"] = "closed"
     token_scale: float = 1.0
+    penalty_s: float = 0.0
+    """Seconds that recent failures add to a score: failing fast must not look fast. They are no
+    expectation of time: no deadline is compared with them."""
 
 
 COLD = DeploymentState()
