@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from importlib.resources import files
+from typing import get_args
 
 import pytest
 
@@ -11,8 +12,9 @@ from pointsman.config.load import load
 from pointsman.demo.client import body_of, read_event, read_whole
 from pointsman.demo.prompts import ALL, FAKE_KEY, Prompt
 from pointsman.demo.run import list_prices
-from pointsman.demo.show import track
+from pointsman.demo.show import BREAKERS
 from pointsman.demo.world import FRONTIER, LOCAL, SIMULATED, WORKHORSE, clean
+from pointsman.pipeline.breaker import State
 
 ENV = {
     "POINTSMAN_DEMO_KEY": "sk-demo",
@@ -101,6 +103,5 @@ def test_an_empty_answer_is_a_fault() -> None:
     assert read_whole("anthropic", b"<html>")[1].startswith("not JSON")
 
 
-@pytest.mark.parametrize(("share", "word"), [(0.0, "OPEN"), (0.4, "40% through"), (1.0, "closed")])
-def test_a_breaker_is_told_in_a_word(share: float, word: str) -> None:
-    assert track(share) == word
+def test_every_state_of_a_breaker_has_its_word() -> None:
+    assert set(BREAKERS) == set(get_args(State))

@@ -99,15 +99,11 @@ class Client:
                 fault=fault,
             )
 
-    async def explain(self, prompt: Prompt) -> dict[str, Any]:
-        """Ask where a request would go, without sending it anywhere."""
-        async with self._session.post(
-            f"{self._base_url}/v1/route:explain",
-            data=msgspec.json.encode(body_of(prompt)),
-            headers={"authorization": f"Bearer {self._key}"},
-        ) as answer:
-            decoded: dict[str, Any] = msgspec.json.decode(await answer.read())
-            return decoded
+    async def breakers(self) -> dict[str, str]:
+        """Read the state of every deployment's breaker."""
+        async with self._session.get(f"{self._base_url}/readyz") as answer:
+            health: dict[str, Any] = msgspec.json.decode(await answer.read())
+            return dict(health["breakers"])
 
     async def metrics(self) -> list[tuple[str, dict[str, str], float]]:
         """Read the gateway's metrics as (name, labels, value)."""

@@ -19,7 +19,7 @@ from pointsman.domain.money import format_usd
 _COLUMNS: tuple[tuple[str, Literal["left", "right"]], ...] = (
     ("#", "right"),
     ("kind", "left"),
-    ("asked for", "left"),
+    ("route", "left"),
     ("model", "left"),
     ("in", "right"),
     ("out", "right"),
@@ -47,7 +47,7 @@ def request_table(answers: Sequence[Answered], ledger: Sequence[Booked]) -> Tabl
         table.add_row(
             str(answer.number),
             answer.prompt.kind,
-            booked.asked_for,
+            booked.asked_for if booked.asked_for.startswith(booked.route) else booked.route,
             Text(
                 booked.model, style={"local": "green", "frontier": "magenta"}.get(booked.tier, "")
             ),

@@ -23,10 +23,10 @@ RECENT = 10
 
 @dataclass(slots=True)
 class Scene:
-    """What is known while it runs, read from the gateway's metrics. Shares in [0, 1]."""
+    """What is known while it runs, read from the gateway's metrics and health."""
 
     total: int
-    shares: Mapping[str, float] = field(default_factory=dict)
+    breakers: Mapping[str, str] = field(default_factory=dict)
     cost_nano: int = 0
     baseline_nano: int = 0
     fallbacks: int = 0
@@ -59,12 +59,13 @@ class Show(Protocol):
         ...
 
 
-def track(share: float) -> str:
-    """Say in a word what a breaker lets through."""
-    # 1. nothing: open. 2. all: closed. 3. on its way back.
-    if share <= 0:
-        return "OPEN"
-    return "closed" if share >= 1 else f"{share:.0%} through"
+BREAKERS: Mapping[str, tuple[str, str]] = {
+    "closed": ("closed", "green"),
+    "open": ("OPEN", "bold red"),
+    "half_open": ("half open: one probe at a time", "yellow"),
+    "ramping": ("ramping up", "yellow"),
+}
+"""A breaker's state -> how it is told, and its colour."""
 
 
 def line_of(answer: Answered) -> str:
@@ -84,7 +85,7 @@ class Lines:
     def __init__(self, console: Console, scene: Scene) -> None:
         self._console = console
         self._scene = scene
-        self._tracks: dict[str, str] = {}
+        self._told: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -104,11 +105,10 @@ class Lines:
         self._console.print(line_of(answer), highlight=False, markup=False, soft_wrap=True)
 
     def moved(self) -> None:
-        for name, share in self._scene.shares.items():
-            now = "open" if share <= 0 else "closed" if share >= 1 else "coming back"
-            if self._tracks.get(name, "closed") != now:
-                self.say(f"breaker of {name}: {now}")
-            self._tracks[name] = now
+        for name, state in self._scene.breakers.items():
+            if self._told.get(name, "closed") != state:
+                self.say(f"breaker of {name}: {BREAKERS[state][0]}")
+            self._told[name] = state
 
 
 class Screen:
@@ -168,10 +168,10 @@ class Screen:
                 style=style,
             )
         tracks = Text("breakers  ")
-        for name, share in scene.shares.items():
-            style = "bold red" if share <= 0 else "green" if share >= 1 else "yellow"
+        for name, state in scene.breakers.items():
+            word, style = BREAKERS[state]
             tracks.append(f"{name} ")
-            tracks.append(f"{track(share)}   ", style=style)
+            tracks.append(f"{word}   ", style=style)
         money = Text(f"money     {scene.money()}, {scene.fallbacks} fallbacks")
         return Group(self._progress, answers, tracks, money)
 

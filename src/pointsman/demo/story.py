@@ -87,17 +87,13 @@ async def _watching(client: Client, scene: Scene, show: Show) -> AsyncIterator[N
 
 
 async def look(client: Client, scene: Scene) -> None:
-    """Read the scene from the gateway's metrics."""
+    """Read the scene from the gateway's metrics and health."""
     samples = await client.metrics()
 
     def total(name: str) -> float:
         return sum(value for found, _, value in samples if found == name)
 
-    scene.shares = {
-        labels["deployment"]: value
-        for name, labels, value in samples
-        if name == "pointsman_breaker_share"
-    }
+    scene.breakers = await client.breakers()
     scene.cost_nano = from_usd(total("pointsman_cost_usd_total"))
     scene.baseline_nano = from_usd(total("pointsman_baseline_usd_total"))
     scene.fallbacks = int(total("pointsman_fallbacks_total"))
@@ -107,7 +103,7 @@ async def _reopened(client: Client, scene: Scene) -> None:
     """Wait until the workhorse may be tried again: its breaker's own time, a few seconds."""
     try:
         async with asyncio.timeout(BACK_WITHIN_S):
-            while scene.shares.get(WORKHORSE, 1.0) <= 0:
+            while scene.breakers.get(WORKHORSE) == "open":
                 await asyncio.sleep(POLL_S)
                 await look(client, scene)
     except TimeoutError:
