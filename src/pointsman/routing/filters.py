@@ -277,5 +277,5 @@ ASKED: Final[Mapping[str, Asked]] = {
 }
 """Filters that only some requests need; the others always run."""
 
-PASSING: Final = frozenset({"healthy", "slots", "deadline"})
+TRANSIENT: Final = frozenset({"healthy", "slots"})
 """Filters whose reason may be gone a moment later: the caller may come back."""

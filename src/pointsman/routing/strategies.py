@@ -64,7 +64,7 @@ STRATEGIES: Final[Mapping[str, Strategy]] = {
     "tiers": Strategy(
         "the first tier that can, within it the cheap, fast and idle",
         # Neighbouring tiers differ by 1/2 of 0.75: more than all other parts together.
-        {"tier": 0.75, "cost": 0.1, "latency": 0.1, "load": 0.05},
+        {"tier": 0.75, "cost": 0.12, "latency": 0.1, "load": 0.03},
         explore="tier",
     ),
     "sticky": Strategy("each session where it was", {"load": 1}, "sticky", yields=False),
