@@ -170,11 +170,15 @@ def decision(**changes: Any) -> dict[str, Any]:
         ({"rule": "small talk"}, "rule 'small talk'"),
         (
             {"candidates": [{"deployment": "b", "score": 0.4}, {"deployment": "a", "score": 0.9}]},
-            "a is coming back and gets only a share",
+            "a is coming back, gets a share",
         ),
         (
-            {"rejected": [{"deployment": "c", "filter": "capable", "reason": "lacks tools"}]},
-            "c lacks tools",
+            {"rejected": [{"deployment": "p/c", "filter": "capable", "reason": "lacks a (b)"}]},
+            "c: lacks a",
+        ),
+        (
+            {"rejected": [{"deployment": "p/c", "filter": "healthy", "reason": "its breaker …"}]},
+            "c: breaker open",
         ),
         (
             {

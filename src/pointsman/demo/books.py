@@ -110,13 +110,25 @@ def _booked(row: sqlite3.Row, tried: list[Tried], decision: Mapping[str, Any]) -
     )
 
 
+def short(deployment: str) -> str:
+    """The model's part of a deployment's name."""
+    return deployment.rpartition("/")[2]
+
+
 def why_of(decision: Mapping[str, Any]) -> str:
     """Say in a few words what decided: who was kept out and by what, the rule, the strategy."""
     said: dict[str, None] = {}  # In order, once each.
     for each in decision.get("rejected", []):
-        if each["filter"] != "rule":
-            subject = "" if each["filter"] == "sensitive" else f"{each['deployment']} "
-            said[subject + each["reason"]] = None
+        name, reason = short(each["deployment"]), str(each["reason"]).partition(" (")[0]
+        match each["filter"]:
+            case "rule":
+                continue  # The rule itself is told below.
+            case "sensitive":
+                said[reason] = None
+            case "healthy":
+                said[f"{name}: breaker open"] = None
+            case _:
+                said[f"{name}: {reason}"] = None
     if rule := decision.get("rule"):
         said[f"rule '{rule}'"] = None
     if said or not decision:
@@ -128,7 +140,7 @@ def why_of(decision: Mapping[str, Any]) -> str:
     if decision["route"] == "direct":
         return "asked for by name"
     if best is not None and best["score"] > candidates[0]["score"]:
-        return f"{best['deployment']} is coming back and gets only a share"
+        return f"{short(best['deployment'])} is coming back, gets a share"
     return f"{decision['strategy']}: best of {len(candidates)}"
 
 

@@ -12,50 +12,60 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pointsman.demo.books import Booked, Check
+from pointsman.demo.books import Booked, Check, short
 from pointsman.demo.client import Answered
 from pointsman.domain.money import format_usd
 
-_COLUMNS: tuple[tuple[str, Literal["left", "right"]], ...] = (
-    ("#", "right"),
-    ("kind", "left"),
-    ("route", "left"),
-    ("model", "left"),
-    ("in", "right"),
-    ("out", "right"),
-    ("cost", "right"),
-    ("s", "right"),
+_COLUMNS: tuple[tuple[str, Literal["left", "right"], int], ...] = (
+    ("#", "right", 0),
+    ("kind", "left", 0),
+    ("route", "left", 110),
+    ("model", "left", 0),
+    ("in", "right", 96),
+    ("out", "right", 96),
+    ("cost", "right", 0),
+    ("s", "right", 0),
 )
+"""Heading, side, and how wide a terminal must be for the column to be shown."""
 
 
-def request_table(answers: Sequence[Answered], ledger: Sequence[Booked]) -> Table:
+def request_table(answers: Sequence[Answered], ledger: Sequence[Booked], width: int) -> Table:
     """One row a request: what it was, where it went, what it cost, and why."""
     table = Table(
-        title="What happened, as the ledger has it", title_justify="left", box=box.SIMPLE_HEAD
+        title="What happened, as the ledger has it",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
     )
-    for name, justify in _COLUMNS:
-        table.add_column(name, justify=justify, no_wrap=True)
-    table.add_column("why", overflow="fold", min_width=24)
+    shown = [heading for heading, _, least in _COLUMNS if width >= least]
+    for heading, side, _ in _COLUMNS:
+        if heading in shown:
+            table.add_column(heading, justify=side, no_wrap=True)
+    table.add_column("why", overflow="fold")
     by_id = {booked.request_id: booked for booked in ledger}
     for answer in answers:
         booked = by_id.get(answer.request_id)
         if booked is None:
             table.add_row(str(answer.number), answer.prompt.kind, style="red")
             continue
-        failed = [f"{t.deployment} {t.outcome}" for t in booked.tried if t.outcome != "ok"]
-        why = f"fell back: {', '.join(failed)}" if failed else booked.why
+        failed = [f"{short(t.deployment)}: {t.outcome}" for t in booked.tried if t.outcome != "ok"]
+        colour = {"local": "green", "frontier": "magenta"}.get(booked.tier, "")
+        cells: dict[str, str | Text] = {
+            "#": str(answer.number),
+            "kind": answer.prompt.kind,
+            "route": booked.asked_for
+            if booked.asked_for.startswith(booked.route)
+            else booked.route,
+            "model": Text(booked.model, style=colour),
+            "in": str(booked.input),
+            "out": str(booked.output),
+            "cost": format_usd(booked.cost_nano),
+            "s": f"{booked.seconds:.2f}",
+        }
         table.add_row(
-            str(answer.number),
-            answer.prompt.kind,
-            booked.asked_for if booked.asked_for.startswith(booked.route) else booked.route,
-            Text(
-                booked.model, style={"local": "green", "frontier": "magenta"}.get(booked.tier, "")
-            ),
-            str(booked.input),
-            str(booked.output),
-            format_usd(booked.cost_nano),
-            f"{booked.seconds:.2f}",
-            why,
+            *(cells[heading] for heading in shown),
+            f"fell back from {', '.join(failed)}" if failed else booked.why,
             style="yellow" if failed else "",
         )
     return table
@@ -87,7 +97,7 @@ def report(
     path: Path,
 ) -> None:
     console.print()
-    console.print(request_table(answers, ledger))
+    console.print(request_table(answers, ledger, console.width))
     console.print()
     for line in totals(ledger):
         console.print(line, highlight=False, markup=False)
