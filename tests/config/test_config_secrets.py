@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pointsman.config.load import Loaded
@@ -156,6 +156,7 @@ def test_a_key_in_the_wrong_place_is_not_repeated(place: str, key: str, wrong: W
     assert all(key not in line for line in wrong(place.format(key)))
 
 
+@settings(max_examples=30)
 @given(st.from_regex(r"sk-[A-Za-z0-9_-]{16,40}", fullmatch=True))
 def test_what_looks_like_a_key_is_hidden(key: str) -> None:
     assert looks_secret(key)
