@@ -187,6 +187,15 @@ def test_what_is_probably_not_meant_is_said(more: str, message: str, warned: War
     assert warned(QUIET + more) == [message]
 
 
+def test_a_bound_on_cost_keeps_unknown_prices_out(warned: Warned) -> None:
+    text = QUIET + "  - {model: openai/gpt-9, price: unknown}\n"
+    found = warned(text + "routes: [{name: auto, max_cost_usd: 1}]\n")
+    assert found[1:] == [
+        ":10: routes[0].max_cost_usd: keeps out openai/gpt-9, whose price is unknown; state the "
+        "price, or leave the bound out"
+    ]
+
+
 def test_a_chain_to_elsewhere_is_a_way_out(warned: Warned) -> None:
     text = (
         QUIET

@@ -123,6 +123,14 @@ def _idle_limit(route: Route) -> Iterator[Finding]:
         yield ("max_first_content_s",), what, "lower it"
 
 
+def _priceless(route: Route) -> Iterator[Finding]:
+    """A bound on cost keeps out what has no known price."""
+    unknown = [deployment.name for deployment in route.deployments if deployment.price is None]
+    if route.policy.max_cost_nano is not None and unknown:
+        what = f"keeps out {', '.join(unknown)}, whose price is unknown"
+        yield ("max_cost_usd",), what, "state the price, or leave the bound out"
+
+
 ROUTE_LINTS: tuple[Callable[[Route], Iterator[Finding]], ...] = (
     _shadowed_rules,
     _hopeless_rules,
@@ -131,4 +139,5 @@ ROUTE_LINTS: tuple[Callable[[Route], Iterator[Finding]], ...] = (
     _dead_chains,
     _idle_keys,
     _idle_limit,
+    _priceless,
 )

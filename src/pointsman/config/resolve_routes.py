@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import get_args
+
+from msgspec.structs import replace
 
 from pointsman.config.desk import Desk
 from pointsman.config.problems import Path, shown, suggest
