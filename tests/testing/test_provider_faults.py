@@ -48,6 +48,13 @@ async def test_an_error_status_comes_in_the_shape_of_the_requests_dialect(
     assert raw.provider.journal.billed() == Usage()
 
 
+async def test_retry_after_can_be_a_date(raw_of: type[Raw]) -> None:
+    async with FaultProvider(clock=FakeClock(epoch=1_700_000_000.0)) as provider:
+        provider.script(Fail(429, retry_at_s=90.0))
+        seen = await raw_of(provider).chat()
+    assert seen.headers["retry-after"] == "Tue, 14 Nov 2023 22:14:50 GMT"
+
+
 @pytest.mark.parametrize("name", CANNED)
 async def test_canned_errors_are_sent_with_their_own_status(raw: Raw, name: str) -> None:
     raw.provider.script(Fail(canned=name))
@@ -414,6 +421,14 @@ async def test_refusing_resets_what_was_open(raw: Raw) -> None:
     assert entry.ended == "shutdown"
 
 
+async def test_a_resetting_provider_resets_before_a_request(raw: Raw) -> None:
+    raw.provider.is_resetting = True
+    reader, writer = await raw.open()
+    assert (await raw.read(reader, kept=True)).ending == "rst"
+    writer.close()
+    assert raw.provider.journal.arrived == 0
+
+
 async def test_a_deaf_provider_accepts_and_reads_nothing(raw: Raw) -> None:
     raw.provider.is_deaf = True
     seen = await raw.chat()
@@ -458,6 +473,27 @@ async def test_a_dripping_provider_sends_byte_after_byte(raw_of: type[Raw]) -> N
         await clock.run_for(7.0)
         assert (await raw.read(reader)).wire == b"TTP/1.1"
         writer.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "ping"),
+    [("/v1/chat/completions", b": ping\n\n"), ("/v1/messages", b"event: ping\ndata: {")],
+)
+async def test_a_stalled_stream_can_go_on_pinging(
+    raw_of: type[Raw], path: str, ping: bytes
+) -> None:
+    clock = FakeClock()
+    async with FaultProvider(clock=clock) as provider:
+        raw = raw_of(provider)
+        provider.script((ABC, Hang(after_tokens=2, ping_every_s=5.0)))
+        reader, writer = await raw.open()
+        fields = {"model": "m", "stream": True, "max_tokens": 9, "messages": [{"role": "user"}]}
+        writer.write(raw.request(fields, path, anthropic_version="x"))
+        assert (await raw.read(reader)).text == "a b"
+        await clock.run_for(16.0)
+        seen = await raw.read(reader)
+        writer.close()
+        assert seen.wire.count(ping) == 3 and b'"c"' not in seen.wire
 
 
 async def test_a_stall_can_end(raw_of: type[Raw]) -> None:

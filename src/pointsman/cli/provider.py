@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import click
+import uvloop
 
 from pointsman.errors import ConfigError
 from pointsman.testing import PERSONAS, SCENARIOS, FaultProvider, Journal, Scenario, load_scenario
@@ -60,7 +61,7 @@ def provider(
     if seed is not None:
         chosen = replace(chosen, seed=seed)
     try:
-        asyncio.run(_serve(chosen, host, port, journal))
+        uvloop.run(_serve(chosen, host, port, journal))
     except OSError as error:
         raise click.ClickException(f"cannot serve on {host}:{port}: {error.strerror}") from error
 

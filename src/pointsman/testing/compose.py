@@ -6,6 +6,7 @@ import hashlib
 import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from typing import TypeVar
 
 from pointsman.domain.content import Json
@@ -15,6 +16,7 @@ from pointsman.testing.asked import Asked, DialectName
 from pointsman.testing.canned import CANNED, STREAM_ERRORS, usual
 from pointsman.testing.content import MULTIBYTE, Content, plan_content, usage_of
 from pointsman.testing.events import (
+    PING,
     end_in_error,
     insert_broken,
     malformed_whole,
@@ -102,7 +104,7 @@ def compose(
         moves: Moves = (*start, *plan.moves)
     else:
         moves = (*start, *plan.work, head, Body(plan.body))
-    moves = _frame(moves, played)
+    moves = _frame(moves, played, PING[asked.dialect] if asked.stream else b"")
     return Performance(moves, plan.status, plan.usage, plan.free, plan.reported)
 
 
@@ -118,10 +120,10 @@ def seal_of(seed: int, body: bytes) -> str:
     return hashlib.sha256(b"%d:" % seed + body).hexdigest()[:24]
 
 
-def _frame(moves: Moves, played: tuple[Play, ...]) -> Moves:
+def _frame(moves: Moves, played: tuple[Play, ...], ping: bytes) -> Moves:
     stops: tuple[Hang | Cut, ...] = (*_all(played, Hang), *_all(played, Cut))
     for stop in stops:
-        moves = interrupt(moves, stop, framed=False)
+        moves = interrupt(moves, stop, framed=False, ping=ping)
     moves = frame(moves, _last(played, Broken))
     for stop in stops:
         moves = interrupt(moves, stop, framed=True)
@@ -135,7 +137,7 @@ def _plan(
     """1. Fail. 2. Instead, also for an error event where nothing streams. 3. A real answer."""
     fail = _last(played, Fail)
     if fail is not None:
-        return _failure(asked.dialect, fail)
+        return _failure(asked.dialect, fail, created)
     instead = _last(played, Instead)
     if instead is not None:
         return _instead(asked, instead)
@@ -257,7 +259,7 @@ def _embeddings(asked: Asked, played: tuple[Play, ...], slow: _Pace) -> _Plan:
     return _Plan(200, JSON, body=body, work=wait, usage=usage, reported=reports.last)
 
 
-def _failure(dialect: DialectName, fail: Fail) -> _Plan:
+def _failure(dialect: DialectName, fail: Fail, now: int) -> _Plan:
     headers: dict[str, str] = {}
     status = fail.status
     said = usual(dialect, status)
@@ -265,6 +267,8 @@ def _failure(dialect: DialectName, fail: Fail) -> _Plan:
         canned = CANNED[fail.canned]
         status, said = canned.status, canned.body
         headers.update(canned.headers)
+    if fail.retry_at_s is not None:
+        headers["retry-after"] = formatdate(now + fail.retry_at_s, usegmt=True)
     headers.update({name.lower(): value for name, value in fail.headers.items()})
     body = dump(said) if fail.body is None else fail.body.encode()
     return _Plan(status, headers.pop("content-type", JSON), body=body, headers=headers, free=True)
@@ -330,8 +334,9 @@ class _Pace:
 
 
 def _pace(persona: Persona, stated: tuple[Slow, ...], seal: str) -> _Pace:
-    draw = random.Random(seal)
-    factor = 1 + persona.jitter * (2 * draw.random() - 1)
+    factor = 1.0
+    if persona.jitter:
+        factor += persona.jitter * (2 * random.Random(seal).random() - 1)
     first_byte, first_token = 0.0, persona.first_token_s * factor
     speed = persona.tokens_per_second / factor
     for slow in stated:

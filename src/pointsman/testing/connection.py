@@ -49,6 +49,9 @@ class Stage(Protocol):
     @property
     def is_deaf(self) -> bool: ...
 
+    @property
+    def is_resetting(self) -> bool: ...
+
     def joined(self, connection: Connection) -> int:
         """Take note of a connection; return its number."""
         ...
@@ -93,8 +96,11 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         # Nothing is kept back in user space: what was written is with the kernel, or we wait.
-        self._transport.set_write_buffer_limits(high=0)
+        # (1, because asyncio's TLS never resumes a writer whose high-water mark is 0.)
+        self._transport.set_write_buffer_limits(high=1, low=0)
         self.number = self._stage.joined(self)
+        if self._stage.is_resetting:
+            self.drop(reset=True)
 
     def data_received(self, data: bytes) -> None:
         if self._stage.is_deaf:

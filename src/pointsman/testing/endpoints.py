@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypedDict
 
 import orjson
 
@@ -24,7 +25,7 @@ from pointsman.testing.asked import (
 from pointsman.testing.canned import bad_request, usual
 from pointsman.testing.compose import ID_HEADER, Performance, compose, plain, seal_of
 from pointsman.testing.connection import Connection, Tally
-from pointsman.testing.director import ANY_MODEL, Director
+from pointsman.testing.director import ANY_MODEL, Direction, Director
 from pointsman.testing.journal import (
     Ended,
     Journal,
@@ -50,6 +51,23 @@ class Visit:
     entry: JournalEntry | None = None
 
 
+class _Seen(TypedDict):
+    """The fields of an entry that the head alone tells."""
+
+    number: int
+    attempt_id: str
+    request_id: str
+    arrived_at: float
+    dialect: str
+    operation: Operation
+    path: str
+    connection: int
+    headers: dict[str, str]
+
+
+NO_DIRECTION = Direction((), "", {})
+
+
 @dataclass(slots=True)
 class Reception:
     """Turn requests into visits, and their ends into journal entries."""
@@ -71,22 +89,30 @@ class Reception:
         if found is None:
             return Visit(self._aside(request.head), Tally())
         dialect, operation, model = found
-        number = self.journal.arrived + 1
+        request_id = self._request_id(request.head)
+        headers = {ID_HEADER[dialect]: request_id}
         seal = seal_of(self.seed, request.body)
-        entry = self._entry(request.head, number, dialect, operation, connection)
-        entry = replace(entry, body_bytes=len(request.body), seal=seal, body=request.body)
-        headers = {ID_HEADER[dialect]: entry.request_id}
         asked: Asked | None = None
         try:
             asked = _read(request, dialect, operation, model)
+            directed, performance = self._plan(request, asked, seal, headers)
         except BadRequest as error:
+            directed = NO_DIRECTION
             said = bad_request(dialect, error.message, error.param)
             performance = plain(400, said, headers)
-        if asked is not None:
-            entry = replace(entry, model=asked.model, stream=asked.stream)
-            entry, performance = self._plan(request, asked, entry, headers)
+        entry = JournalEntry(
+            **self._seen(request.head, request_id, dialect, operation, connection),
+            model="" if asked is None else asked.model,
+            stream=asked is not None and asked.stream,
+            body_bytes=len(request.body),
+            seal=seal,
+            plays=tuple(describe(play) for play in directed.plays),
+            rule=directed.origin,
+            reported=performance.reported,
+            body=request.body,
+        )
         self.journal.arrive(entry)
-        return Visit(performance, Tally(), replace(entry, reported=performance.reported))
+        return Visit(performance, Tally(), entry)
 
     def conclude(self, visit: Visit, connection: Connection) -> None:
         """Write down how a visit ended."""
@@ -133,8 +159,13 @@ class Reception:
         if found is None:
             return
         dialect, operation, _ = found
-        entry = self._entry(head, self.journal.arrived + 1, dialect, operation, connection.number)
-        entry = replace(entry, body_bytes=body_bytes)
+        entry = JournalEntry(
+            **self._seen(head, self._request_id(head), dialect, operation, connection.number),
+            model="",
+            stream=False,
+            body_bytes=body_bytes,
+            seal="",
+        )
         self.journal.arrive(entry)
         self.journal.end(
             replace(
@@ -146,35 +177,25 @@ class Reception:
         )
 
     def _plan(
-        self, request: WireRequest, asked: Asked, entry: JournalEntry, headers: dict[str, str]
-    ) -> tuple[JournalEntry, Performance]:
-        """1. A wrong key. 2. An unknown model. 3. A bad header. 4. A missing version. 5. Play."""
-        dialect = asked.dialect
+        self, request: WireRequest, asked: Asked, seal: str, headers: dict[str, str]
+    ) -> tuple[Direction, Performance]:
+        """1. A wrong key, an unknown model, no version. 2. A bad header. 3. Play."""
         refusal = self._refusal(request.head, asked)
         if refusal is not None:
             status, said = refusal
-            return entry, plain(status, said, headers)
+            return NO_DIRECTION, plain(status, said, headers)
         try:
-            direction = self.director.direct(asked, request.head.headers.get("x-fault"))
+            directed = self.director.direct(asked, request.head.headers.get("x-fault"))
         except ConfigError as error:
-            return entry, plain(400, bad_request(dialect, error.message, "x-fault"), headers)
-        entry = replace(
-            entry,
-            plays=tuple(describe(play) for play in direction.plays),
-            rule=direction.origin,
-        )
-        headers = {**headers, **direction.headers}
-        if asked.operation == "count_tokens" and not direction.plays:
-            return entry, plain(200, wire_anthropic.token_count(asked), headers)
+            raise BadRequest(error.message, "x-fault") from error
+        headers = {**headers, **directed.headers}
+        if asked.operation == "count_tokens" and not directed.plays:
+            return directed, plain(200, wire_anthropic.token_count(asked), headers)
+        created = int(self.clock.wall())
         performance = compose(
-            asked,
-            direction.plays,
-            self.persona,
-            seal=entry.seal,
-            created=int(self.clock.wall()),
-            headers=headers,
+            asked, directed.plays, self.persona, seal=seal, created=created, headers=headers
         )
-        return entry, performance
+        return directed, performance
 
     def _refusal(self, head: RequestHead, asked: Asked) -> tuple[int, Json] | None:
         if self.keys is not None and _key(head) not in self.keys:
@@ -192,33 +213,37 @@ class Reception:
             return NO_USAGE
         if tally.generated >= whole.output or (self.bills_all and ended == "client_left"):
             return whole
-        return replace(
-            whole, output=tally.generated, reasoning=min(tally.reasoned, whole.reasoning)
+        return Usage(
+            input=whole.input,
+            output=tally.generated,
+            cached=whole.cached,
+            cache_write=whole.cache_write,
+            reasoning=min(tally.reasoned, whole.reasoning),
         )
 
-    def _entry(
+    def _request_id(self, head: RequestHead) -> str:
+        own = f"req_{self.seed:x}_{self.journal.arrived + 1:06d}"
+        return head.headers.get("x-request-id", own)
+
+    def _seen(
         self,
         head: RequestHead,
-        number: int,
+        request_id: str,
         dialect: DialectName,
         operation: Operation,
         connection: int,
-    ) -> JournalEntry:
-        return JournalEntry(
-            number=number,
-            attempt_id=head.headers.get(ATTEMPT_HEADER, ""),
-            request_id=head.headers.get("x-request-id", f"req_{self.seed:x}_{number:06d}"),
-            arrived_at=self.clock.wall(),
-            dialect=dialect,
-            operation=operation,
-            path=head.target,
-            model="",
-            stream=False,
-            connection=connection,
-            headers=safe_headers(head.headers),
-            body_bytes=0,
-            seal="",
-        )
+    ) -> _Seen:
+        return {
+            "number": self.journal.arrived + 1,
+            "attempt_id": head.headers.get(ATTEMPT_HEADER, ""),
+            "request_id": request_id,
+            "arrived_at": self.clock.wall(),
+            "dialect": dialect,
+            "operation": operation,
+            "path": head.target,
+            "connection": connection,
+            "headers": safe_headers(head.headers),
+        }
 
     def _listed(self) -> tuple[str, ...]:
         return self.models if self.models is not None else (f"{self.persona.name}-1",)

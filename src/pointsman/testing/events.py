@@ -171,6 +171,12 @@ _WHOLE: dict[str, Callable[[bytes], bytes]] = {
     "deep": lambda body: body[:-1] + b',"deep":' + b"[" * NESTED + b"]" * NESTED + b"}",
 }
 
+PING: dict[DialectName, bytes] = {
+    "openai": b": ping\n\n",
+    "anthropic": b'event: ping\ndata: {"type":"ping"}\n\n',
+}
+"""What says that a stream is still alive, and nothing else."""
+
 _END: dict[DialectName, bytes] = {
     "openai": b"data: [DONE]\n\n",
     "anthropic": b'event: message_stop\ndata: {"type":"message_stop"}\n\n',

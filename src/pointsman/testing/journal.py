@@ -21,7 +21,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -224,12 +224,17 @@ def _hashed(value: str) -> str:
 
 def as_json(entry: JournalEntry) -> JsonObject:
     """Everything but the request's body."""
-    fields: JsonObject = asdict(entry)
-    del fields["body"]
-    return fields
+    shown: JsonObject = {name: getattr(entry, name) for name in _SHOWN}
+    shown["billed"] = {name: getattr(entry.billed, name) for name in _USED}
+    shown["plays"] = list(entry.plays)
+    return shown
 
 
-def _from_json(fields: dict[str, Any]) -> JournalEntry:
+_USED = ("input", "output", "cached", "cache_write", "cache_write_1h", "reasoning", "estimated")
+_SHOWN = tuple(item.name for item in fields(JournalEntry) if item.name != "body")
+
+
+def _from_json(shown: dict[str, Any]) -> JournalEntry:
     return JournalEntry(
-        **{**fields, "billed": Usage(**fields["billed"]), "plays": tuple(fields["plays"])}
+        **{**shown, "billed": Usage(**shown["billed"]), "plays": tuple(shown["plays"])}
     )

@@ -14,6 +14,8 @@ from typing import TypeAlias
 
 from pointsman.testing.plays import Cut, Hang
 
+MANY_PINGS = 1000
+
 
 @dataclass(frozen=True, slots=True)
 class Head:
@@ -68,7 +70,7 @@ Move: TypeAlias = Head | Body | Send | Wait | Generate | Stall | Close
 Moves: TypeAlias = tuple[Move, ...]
 
 
-def interrupt(moves: Moves, play: Hang | Cut, *, framed: bool) -> Moves:
+def interrupt(moves: Moves, play: Hang | Cut, *, framed: bool, ping: bytes = b"") -> Moves:
     """Put a hang or a cut where it belongs; leave the moves as they are in the other pass.
 
     1. `at_wire_byte`: only in the framed pass. 2. `at_byte`, `after_tokens`, `after_head` or, of
@@ -86,7 +88,17 @@ def interrupt(moves: Moves, play: Hang | Cut, *, framed: bool) -> Moves:
         before, after = split_after_tokens(moves, play.after_tokens)
     else:
         before, after = _split_after_head(moves) if play.after_head else ((), moves)
-    return (*before, stop) if ends else (*before, stop, *after)
+    stops: Moves = (stop,)
+    if isinstance(play, Hang) and play.ping_every_s is not None and not framed and before:
+        stops = _pinging(play.seconds, play.ping_every_s, ping)
+    return (*before, *stops) if ends else (*before, *stops, *after)
+
+
+def _pinging(seconds: float | None, every_s: float, ping: bytes) -> Moves:
+    """Fill a stall with pings; an endless one for the longest time that anybody tests."""
+    count = MANY_PINGS if seconds is None else int(seconds / every_s)
+    pings: Moves = (Wait(every_s), Body(ping)) * count
+    return (*pings, Stall(None if seconds is None else seconds - count * every_s))
 
 
 def split_at_byte(

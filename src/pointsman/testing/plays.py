@@ -51,12 +51,14 @@ class Slow:
 @dataclass(frozen=True, slots=True)
 class Fail:
     """Answer with an error status. The body is `body`, or `canned` (a name in `canned.CANNED`),
-    or what a provider of the request's dialect says with that status."""
+    or what a provider of the request's dialect says with that status. `retry_at_s` adds a
+    Retry-After that is an HTTP date, so many seconds from now."""
 
     status: int = 500
     headers: Mapping[str, str] = field(default_factory=dict)
     body: str | None = None
     canned: str | None = None
+    retry_at_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +77,11 @@ class Instead:
 class Hang:
     """Stop sending: for ever, or for `seconds` and then go on. Without a position: at once,
     before any work; a provider that works and then says nothing is `at_wire_byte=0`.
-    `after_head`: once the status line and headers are out."""
+    `after_head`: once the status line and headers are out. `ping_every_s`: say that it is still
+    there, by pings that carry no content; only in a stream, and not at a byte of the wire."""
 
     seconds: float | None = None
+    ping_every_s: float | None = None
     after_head: bool = False
     after_tokens: int | None = None
     at_byte: int | None = None

@@ -73,8 +73,10 @@ class FaultProvider:
             bills_all=cancel_billing == "all",
         )
         self.is_deaf = False
-        """Accept connections and read nothing from them; an endless TLS handshake, with TLS
-        above. For a connect that gets no answer at all see `BlackHole`."""
+        """Accept connections and read nothing from them; who speaks TLS to a plain provider that
+        is deaf waits in its handshake. For a connect without an answer see `BlackHole`."""
+        self.is_resetting = False
+        """Reset every connection as soon as it is made."""
         self._host = host
         self._port = port
         self._tls = tls
@@ -120,7 +122,7 @@ class FaultProvider:
     def heal(self) -> None:
         """Answer properly from now on: no scripts, no rules, no rate limit, not deaf."""
         self.director.reset()
-        self.is_deaf = False
+        self.is_deaf = self.is_resetting = False
 
     @property
     def keys(self) -> set[str] | None:

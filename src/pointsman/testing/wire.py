@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import orjson
@@ -57,9 +57,11 @@ def dump(value: Json) -> bytes:
 def split_for(play: OddUsage | None, usage: Usage) -> Usage:
     """Apply the two honest kinds: half of the input cached, half of the output reasoning."""
     if play is not None and play.kind == "cached":
-        return replace(usage, cached=usage.input // 2)
+        half = usage.input // 2
+        return Usage(usage.input, usage.output, half, reasoning=usage.reasoning)
     if play is not None and play.kind == "reasoning":
-        return replace(usage, reasoning=usage.output // 2)
+        half = usage.output // 2
+        return Usage(usage.input, usage.output, usage.cached, usage.cache_write, reasoning=half)
     return usage
 
 
