@@ -11,6 +11,8 @@ from dataclasses import asdict, replace
 from random import Random
 from typing import Any, get_args
 
+from msgspec import structs
+
 from pointsman.config.lints import Examined, lint
 from pointsman.config.problems import Problem
 from pointsman.config.settings import Route, Settings
@@ -101,7 +103,7 @@ def _deployment(deployment: Deployment) -> Description:
         "price": price_text(price),
         "price_usd_per_million": None if price is None else _usd(price.rates),
         "price_version": None if price is None else price.version,
-        **asdict(limits),
+        **structs.asdict(limits),
         "capabilities": sorted(deployment.capabilities),
         "residency": deployment.residency,
         "quality": deployment.quality,
@@ -110,7 +112,7 @@ def _deployment(deployment: Deployment) -> Description:
 
 
 def _usd(rates: Rates) -> dict[str, float]:
-    return {name: float(to_usd(nano)) for name, nano in asdict(rates).items()}
+    return {name: float(to_usd(nano)) for name, nano in structs.asdict(rates).items()}
 
 
 def _route(route: Route, settings: Settings) -> Description:
@@ -157,7 +159,7 @@ def _route(route: Route, settings: Settings) -> Description:
             "max_first_content_s": spec.max_first_content_s,
             "sensitive_tiers": list(spec.sensitive_tiers),
         },
-        "timeouts": asdict(route.timeouts),
+        "timeouts": structs.asdict(route.timeouts),
         "baseline": route.baseline,
     }
 

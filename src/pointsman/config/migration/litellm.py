@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pointsman.config.known import Known
 from pointsman.config.migration.draft import ALL_TIERS, Draft, Entry
@@ -155,6 +155,9 @@ class _Chains:
         names = self._found.get((ours, group), self._found.get((ours, "*")))
         return None if names is None else [name for name in names if name != group]
 
+    def deployments_of(self, names: Sequence[str]) -> list[str]:
+        return [each for name in names for each in self._groups[name].deployments]
+
 
 def _route(
     name: str,
@@ -176,7 +179,7 @@ def _route(
         following = chains.of(key, name)
         if following is None:
             continue
-        others = [each for other in following for each in chains._groups[other].deployments]
+        others = chains.deployments_of(following)
         own = group.deployments if key == "chain" else []
         fallback[key] = list(dict.fromkeys((*own, *others)))
         further = max(further, len(following))
