@@ -793,6 +793,14 @@ def test_done_without_a_finish_reason_is_no_end() -> None:
     assert failure.value.code == "upstream_disconnected"
 
 
+@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
+def test_content_is_counted_in_bytes(dialect: Dialect) -> None:
+    events = [START, ThinkingDelta("é"), TextDelta("日本"), *call(0, '{"a":"é"}'), Finished("stop")]
+    tap = dialect.tap(REQUEST)
+    tap.feed(written(dialect, events))
+    assert tap.content_bytes == 2 + 6 + len("get_weather") + 10
+
+
 def test_several_choices_end_when_each_has() -> None:
     asked = ChatRequest("auto", REQUEST.messages, stream=True, choices=2)
     tap = DIALECTS["openai"].tap(asked)

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from pointsman.domain.content import Json, Part, Text
+from pointsman.domain.content import Json, Part, Text, ToolResult
 from pointsman.domain.request import ChatRequest
 from pointsman.errors import InvalidRequest
 
@@ -156,6 +156,8 @@ def refuse_what_is_lost(request: ChatRequest, to: str) -> None:
 
 def _refuse_opaque(parts: Iterable[Part], source: str, to: str) -> None:
     for part in parts:
+        if isinstance(part, ToolResult):
+            _refuse_opaque(part.parts, source, to)
         if part.extra and is_opaque(part):
             _refuse("messages", f"content of type {part.extra['type']!r} is {source}'s own", to)
 

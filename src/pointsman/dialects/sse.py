@@ -18,6 +18,7 @@ MAX_EVENT_BYTES = 1024 * 1024
 """The largest event a provider may send; no known one sends a tenth of it."""
 
 BOM = b"\xef\xbb\xbf"
+_LF = 0x0A
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 
 
@@ -40,6 +41,29 @@ class Splitter:
         self._fresh = True
         """No event yet: a byte order mark may stand before the first."""
 
+    def single(self, data: bytes) -> bytes | None:
+        """Return the data of `data` where it is exactly one event of the usual form: `data: …`,
+        or `event: …` (not error) and `data: …`, ended by LF LF. None asks for `feed`."""
+        end = len(data) - 2
+        start = 0
+        first = data.find(b"\n")
+        if first != end:
+            if data[:7] != b"event: " or data[7:12] == b"error":
+                return None
+            start = first + 1
+            if data.find(b"\n", start) != end:
+                return None
+        if (
+            data[start : start + 6] != b"data: "
+            or data[-1] != _LF
+            or self._fresh
+            or self._buffer
+            or data.find(b"\r") >= 0
+            or end > MAX_EVENT_BYTES
+        ):
+            return None
+        return data[start + 6 : end]
+
     def feed(self, data: bytes) -> list[SseEvent]:
         """Return the events that `data` completes.
 
@@ -49,8 +73,6 @@ class Splitter:
             return self._feed_slowly(data)
         if len(data) > MAX_EVENT_BYTES:
             return self._feed_slowly(data)
-        if data.find(b"\n") == len(data) - 2 and data[:6] == b"data: ":
-            return [(data, b"", data[6:-2])]
         events: list[SseEvent] = []
         for block in data[:-2].split(b"\n\n"):
             if block[:6] == b"data: " and b"\n" not in block:

@@ -12,7 +12,7 @@ re-serialisation (what most SDKs send) needs not even that.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, cast
 
 import msgspec
@@ -88,16 +88,14 @@ def _members(tree: object, max_depth: int) -> int:
     Raises InvalidRequest for a tree of more than `max_depth` levels.
     """
     count = 0
-    level = [tree]
+    level: list[Any] = [tree]
     for _ in range(max_depth):
-        below: list[object] = []
+        below: list[Any] = []
         for node in level:
             if type(node) is dict:
                 count += len(node)
-                values: Iterable[object] = node.values()
-            else:
-                values = cast("list[object]", node)
-            below += [value for value in values if type(value) in _CONTAINERS]
+                node = node.values()
+            below += [value for value in node if type(value) in _CONTAINERS]
         if not below:
             return count
         level = below

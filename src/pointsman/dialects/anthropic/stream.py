@@ -74,7 +74,7 @@ class Watch:
                 said = delta.text or delta.partial_json or delta.thinking
                 if said:
                     self.has_content = True
-                    self.content_bytes += len(said)
+                    self.content_bytes += len(said) if said.isascii() else len(said.encode())
         elif kind == "content_block_start":
             if frame.content_block is not None:
                 self._weigh_block(frame.content_block)
@@ -101,10 +101,10 @@ class Watch:
     def _weigh_block(self, block: Block) -> None:
         if block.type not in ("text", "thinking"):
             self.has_content = True
-            self.content_bytes += len(block.name or "")
+            self.content_bytes += len((block.name or "").encode())
         elif block.text or block.thinking:
             self.has_content = True
-            self.content_bytes += len(block.text or block.thinking or "")
+            self.content_bytes += len((block.text or block.thinking or "").encode())
 
     def _read_usage(self, fields: dict[str, Any], is_final: bool) -> None:
         """Take counts over those that came before: they are cumulative."""
@@ -127,6 +127,10 @@ class AnthropicTap(Watch):
         had_content = self.has_content
         passed = []
         try:
+            only = self._splitter.single(data)
+            if only is not None:
+                self.observe(b"", only)
+                return data
             for raw, name, content in self._splitter.feed(data):
                 self.observe(name, content)
                 passed.append(raw)
@@ -168,6 +172,10 @@ class AnthropicDecoder(Watch):
             return events
         had_content = self.has_content
         try:
+            only = self._splitter.single(data)
+            if only is not None:
+                self._read(self.observe(b"", only), events)
+                return events
             for _, name, content in self._splitter.feed(data):
                 self._read(self.observe(name, content), events)
                 if self.ended:

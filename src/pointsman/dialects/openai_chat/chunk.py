@@ -36,26 +36,37 @@ class Choice(msgspec.Struct, gc=False):
     finish_reason: str | None = None
 
 
-class Chunk(msgspec.Struct, gc=False):
-    id: str | None = None
-    model: str | None = None
+class Piece(msgspec.Struct, gc=False):
+    """What matters of any chunk but the first: half the work of reading all of it."""
+
     choices: list[Choice] | None = None
     usage: dict[str, Any] | None = None
     error: Any = None
     x_groq: dict[str, Any] | None = None
+
+
+class Chunk(Piece, gc=False):
+    id: str | None = None
+    model: str | None = None
     created: Any = None
 
-    @property
-    def is_usage_only(self) -> bool:
-        """The event that OpenAI sends last when `stream_options.include_usage` is set."""
-        return self.choices == [] and self.usage is not None
 
-
+_PIECE = msgspec.json.Decoder(Piece)
 _CHUNK = msgspec.json.Decoder(Chunk)
 
 
-def decode(data: bytes) -> Chunk:
+def decode_piece(data: bytes) -> Piece:
     """Read the data of one event; raise ProviderFailure("malformed") if it is no JSON object."""
+    try:
+        return _PIECE.decode(data)
+    except msgspec.ValidationError:
+        return _decode_leniently(data)
+    except (ValueError, RecursionError):
+        raise malformed("the provider's stream has an event that is not JSON") from None
+
+
+def decode(data: bytes) -> Chunk:
+    """Do as `decode_piece`, and read who answers."""
     try:
         return _CHUNK.decode(data)
     except msgspec.ValidationError:

@@ -14,7 +14,7 @@ import orjson
 from pointsman.dialects.counts import openai_usage
 from pointsman.dialects.failures import cut_short, in_stream
 from pointsman.dialects.openai_chat.calls import CallIndex
-from pointsman.dialects.openai_chat.chunk import Chunk, Delta, decode
+from pointsman.dialects.openai_chat.chunk import Chunk, Delta, Piece, decode, decode_piece
 from pointsman.dialects.openai_chat.reply import FINISH
 from pointsman.dialects.sse import Splitter
 from pointsman.domain.reply import (
@@ -63,7 +63,7 @@ class Watch:
         self.content_bytes = 0
         self.model: str | None = None
 
-    def observe(self, name: bytes, data: bytes | None) -> Chunk | None:
+    def observe(self, name: bytes, data: bytes | None) -> Piece | None:
         """Take in one event; return its chunk, None for `[DONE]` and for what says nothing."""
         if not data:
             return None
@@ -72,7 +72,11 @@ class Watch:
                 raise cut_short()
             self.done = True
             return None
-        chunk = decode(data)
+        if self.model is not None:
+            chunk = decode_piece(data)
+        else:
+            chunk = decode(data)
+            self.model = chunk.model or None
         if chunk.error is not None:
             raise in_stream(chunk.error)
         if chunk.choices:
@@ -87,28 +91,25 @@ class Watch:
             self.usage = openai_usage(chunk.usage) or self.usage
         elif chunk.x_groq is not None:
             self.usage = openai_usage(chunk.x_groq.get("usage")) or self.usage
-        if self.model is None and chunk.model:
-            self.model = chunk.model
         return chunk
 
     def _weigh(self, delta: Delta) -> None:
-        """Count content in characters: bytes for English, less elsewhere, and never slow."""
         said = delta.content
         if said:
             self.has_content = True
-            self.content_bytes += len(said)
+            self.content_bytes += len(said) if said.isascii() else len(said.encode())
             if delta.tool_calls is None and delta.reasoning_content is None:
                 return
-        thought = delta.reasoning_content or delta.reasoning
-        for text in (thought, delta.refusal):
+        for text in (delta.reasoning_content or delta.reasoning, delta.refusal):
             if text:
                 self.has_content = True
-                self.content_bytes += len(text)
+                self.content_bytes += len(text.encode())
         for call in delta.tool_calls or ():
             self.has_content = self._has_calls = True
-            if call.function is not None:
-                function = call.function
-                self.content_bytes += len(function.name or "") + len(function.arguments or "")
+            function = call.function
+            if function is not None:
+                said = (function.name or "") + (function.arguments or "")
+                self.content_bytes += len(said.encode())
 
     def _finish(self, reason: str, index: int) -> None:
         if reason == "error":
@@ -142,9 +143,11 @@ class OpenAITap(Watch):
         had_content = self.has_content
         passed = []
         try:
+            only = self._splitter.single(data)
+            if only is not None:
+                return b"" if self._is_ours(self.observe(b"", only)) else data
             for raw, name, content in self._splitter.feed(data):
-                chunk = self.observe(name, content)
-                if chunk is None or not (self._swallows_usage and chunk.is_usage_only):
+                if not self._is_ours(self.observe(name, content)):
                     passed.append(raw)
                 if self.done:
                     break
@@ -152,6 +155,15 @@ class OpenAITap(Watch):
             self.has_content = had_content
             raise
         return passed[0] if len(passed) == 1 else b"".join(passed)
+
+    def _is_ours(self, chunk: Piece | None) -> bool:
+        """Say whether a chunk is the usage that only we asked for."""
+        return (
+            chunk is not None
+            and chunk.usage is not None
+            and self._swallows_usage
+            and chunk.choices == []
+        )
 
     def eof(self) -> bytes:
         is_over = self.done
@@ -162,7 +174,7 @@ class OpenAITap(Watch):
         if rest is not None:
             raw, name, data = rest
             chunk = _observe_rest(self, name, data)
-            if chunk is not None and not (self._swallows_usage and chunk.is_usage_only):
+            if chunk is not None and not self._is_ours(chunk):
                 passed = raw.rstrip(b"\r\n") + b"\n\n"
         if not self.ended:
             raise cut_short()
@@ -187,6 +199,10 @@ class OpenAIDecoder(Watch):
             return events
         had_content = self.has_content
         try:
+            only = self._splitter.single(data)
+            if only is not None:
+                self._read(b"", only, events)
+                return events
             for _, name, content in self._splitter.feed(data):
                 self._read(name, content, events)
                 if self.done:
@@ -218,9 +234,9 @@ class OpenAIDecoder(Watch):
         chunk = self.observe(name, data)
         if chunk is None:
             return
-        if not self._started and (chunk.id or chunk.choices):
+        if not self._started and (chunk.choices or getattr(chunk, "id", None)):
             self._started = True
-            events.append(Started(chunk.id or "", chunk.model or "", _created(chunk)))
+            events.append(_start(chunk, self.model))
         for choice in chunk.choices or ():
             if choice.index == 0 and not had_ended:
                 if choice.delta is not None:
@@ -256,12 +272,15 @@ class OpenAIDecoder(Watch):
         return finish
 
 
-def _created(chunk: Chunk) -> int:
+def _start(chunk: Piece, model: str | None) -> Started:
+    if not isinstance(chunk, Chunk):
+        return Started("", model or "")
     created = chunk.created
-    return int(created) if type(created) in (int, float) and 0 <= created < 2**53 else 0
+    is_sane = type(created) in (int, float) and 0 <= created < 2**53
+    return Started(chunk.id or "", model or "", int(created) if is_sane else 0)
 
 
-def _observe_rest(watch: Watch, name: bytes, data: bytes | None) -> Chunk | None:
+def _observe_rest(watch: Watch, name: bytes, data: bytes | None) -> Piece | None:
     """Observe what stands after the last blank line; half an event counts for nothing."""
     try:
         return watch.observe(name, data)
