@@ -25,12 +25,10 @@ COLD_BELOW: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One way to score and pick: columns of scorers' names, weights (they sum to 1), functions."""
+    """One way to score and pick. `scorers` are (name, weight, function); weights sum to 1."""
 
     strategy: str
-    names: tuple[str, ...]
-    weights: tuple[float, ...]
-    scorers: tuple[Scorer, ...]
+    scorers: tuple[tuple[str, float, Scorer], ...]
     picker: PickerName
     odds: Odds
     explore: float = 0.0
@@ -119,7 +117,7 @@ def compile_policy(spec: PolicySpec, deployments: Sequence[Deployment]) -> Polic
         questions=Questions(
             task=any(when.task for when in asked)
             or any(STRATEGIES[way[None].strategy].reads_task for way in ways)
-            or any("capability" in way[None].names for way in ways),
+            or any(name == "capability" for way in ways for name, _, _ in way[None].scorers),
             language=any(when.language for when in asked),
             sensitivity=guarded or any(when.sensitive is not None for when in asked),
         ),
@@ -174,9 +172,7 @@ def _variant(
     explores = scope != "no" and not MEASURED.isdisjoint(used)
     return Variant(
         strategy=strategy,
-        names=tuple(used),
-        weights=tuple(used.values()),
-        scorers=tuple(SCORERS[name] for name in used),
+        scorers=tuple((name, weight, SCORERS[name]) for name, weight in used.items()),
         picker=picker,
         odds=PICKERS[picker],
         explore=explore if explores and picker in ("best", "power_of_two") else 0.0,

@@ -7,7 +7,6 @@ deployments ──filters──▶ candidates ──scorers──▶ scores ─�
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from operator import mul
 
 from pointsman.domain.content import Json, JsonObject
 from pointsman.domain.deployment import Deployment
@@ -66,11 +65,13 @@ def decide(
             rule=rule.name if rule else "",
             why=_nobody(rejected),
         )
-    names, weights = variant.names, variant.weights
-    rows = list(
-        zip(*[each(features, options, policy.ranks) for each in variant.scorers], strict=True)
-    )
-    sums = [sum(map(mul, weights, row)) for row in rows]
+    # By columns, not by candidates: one pass per scorer, and the rows fall out of a zip.
+    sums = [0.0] * len(options)
+    columns: list[list[tuple[str, float, float]]] = []
+    for name, weight, scorer in variant.scorers:
+        column = scorer(features, options, policy.ranks)
+        columns.append([(name, weight, part) for part in column])
+        sums = [total + weight * part for total, part in zip(sums, column, strict=True)]
     scores = [total if total < 1.0 else 1.0 for total in sums]  # rounding may add a little
     odds = _odds(variant, features, options, scores)
     point = place_of(turn, odds) if variant.picker == "round_robin" else rng.random()
@@ -78,16 +79,12 @@ def decide(
     order = sorted(range(len(options)), key=scores.__getitem__, reverse=True)
     order.remove(first)
     order.insert(0, first)
+    parts = list(zip(*columns, strict=True))
     candidates = tuple(
         [
-            Candidate(
-                options[i].deployment,
-                scores[i],
-                tuple(zip(names, weights, rows[i], strict=True)),
-                options[i].cost_nano,
-                options[i].seconds,
-            )
+            Candidate(deployment, scores[i], parts[i], cost, seconds)
             for i in order
+            for deployment, _, cost, seconds in (options[i],)
         ]
     )
     return Decision(
