@@ -56,7 +56,7 @@ Scorer = Callable[[RequestFeatures, Sequence[Option], Ranks], list[float]]
 
 def cost(features: RequestFeatures, options: Sequence[Option], ranks: Ranks) -> list[float]:
     """Prefer the cheaper: 1 - ln(cost / cheapest) / span. An unknown price scores 0."""
-    costs = [option.cost_nano for option in options]
+    costs = [nano for _, _, nano, _ in options]
     known = [log(nano + COST_FLOOR) for nano in costs if nano is not None]
     if not known:
         return [0.0] * len(options)
@@ -127,7 +127,7 @@ def capability(features: RequestFeatures, options: Sequence[Option], ranks: Rank
 
 def tier(features: RequestFeatures, options: Sequence[Option], ranks: Ranks) -> list[float]:
     """Prefer tiers in the route's order: 1 for the first, evenly down; 0 for one not named."""
-    return [ranks.tiers.get(option.deployment.tier, 0.0) for option in options]
+    return [ranks.tiers.get(deployment.tier, 0.0) for deployment, _, _, _ in options]
 
 
 def order(features: RequestFeatures, options: Sequence[Option], ranks: Ranks) -> list[float]:
