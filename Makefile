@@ -49,8 +49,8 @@ bench: setup ## compare with a bare pass-through on this machine; prints the rat
 docs: setup ## run every example in README.md and docs/
 	$(BIN)/pytest tests/docs $(ARGS)
 
-serve: $(RUNTIME) ## run the gateway on port 4000; CONFIG=your.yaml, else what the environment offers
-	$(BIN)/pointsman serve $(if $(CONFIG),--config $(CONFIG)) $(ARGS)
+serve: $(RUNTIME) $(if $(CONFIG),,$(LOCAL)) ## run a gateway on port 4000: CONFIG=your.yaml, else the demo's
+	@$(BIN)/pointsman $(if $(CONFIG),serve --config $(CONFIG),demo --serve 4000) $(ARGS)
 
 demo: $(RUNTIME) $(LOCAL) ## real work through a real local model and two simulated providers
 	@$(BIN)/pointsman demo $(ARGS)

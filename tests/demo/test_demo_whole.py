@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
 
 from pointsman.demo.books import read_ledger
+from pointsman.demo.world import free_port
+from pointsman.testing.child import Child
 from pointsman.testing.local_model import LocalModelMissing, weights
+
+MESSAGES = [{"role": "user", "content": "Hello!"}]
 
 
 @pytest.mark.slow
@@ -37,6 +43,30 @@ def test_the_demo_verifies_what_it_shows(tmp_path: Path) -> None:
     )
     assert usage.returncode == 0
     assert "claude-opus-5-5" in usage.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.real
+def test_the_demos_world_can_be_left_open(tmp_path: Path) -> None:
+    try:
+        weights()
+    except LocalModelMissing as missing:
+        pytest.skip(str(missing))
+    port = free_port()
+    command = [sys.executable, "-u", "-m", "pointsman", "demo", "--serve", str(port)]
+    with Child(
+        "demo", [*command, "--dir", str(tmp_path)], ready=r"^key +(sk-demo-\w+)", grace_s=10
+    ) as child:
+        body = {"model": "local/smollm2", "max_tokens": 3, "messages": MESSAGES}
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/v1/chat/completions",
+            data=json.dumps(body).encode(),
+            headers={"authorization": f"Bearer {child.match.group(1)}"},
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            assert answer.headers["x-pointsman-deployment"] == "local/smollm2"
+    assert child.returncode == 0
+    assert len(read_ledger(tmp_path / "ledger.db")) == 1
 
 
 @pytest.mark.slow

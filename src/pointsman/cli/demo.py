@@ -19,7 +19,14 @@ import click
     show_default=True,
     help="Where the configuration and the ledger are kept; an earlier run's are replaced.",
 )
-def demo(folder: Path) -> None:
+@click.option(
+    "--serve",
+    "serve_on",
+    type=click.IntRange(1, 65535),
+    metavar="PORT",
+    help="Start the same world on this port and leave it to you, until Ctrl-C.",
+)
+def demo(folder: Path, serve_on: int | None) -> None:
     """Route forty requests between a real local model and two simulated providers.
 
     Half way, one provider fails: watch the fallback and the breaker. Everything runs on
@@ -29,7 +36,7 @@ def demo(folder: Path) -> None:
     from pointsman.demo.run import main
 
     signal.signal(signal.SIGTERM, _interrupt)
-    sys.exit(main(folder))
+    sys.exit(main(folder, serve_on))
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -51,6 +51,25 @@ async def run_demo(folder: Path, console: Console) -> int:
     return 0 if all(check.holds for check in checks) else 1
 
 
+async def keep_open(folder: Path, console: Console, port: int) -> int:
+    """Start the same world on `port` and leave it to the user until interrupted."""
+    try:
+        async with world(folder, lambda text: console.print(text, highlight=False), port) as here:
+            console.print(
+                f"\nkey        {here.key}\nledger     {here.ledger}\n\n"
+                f"curl {here.gateway_url}/v1/chat/completions -H 'authorization: Bearer {here.key}'"
+                """ -d '{"model": "auto", "messages": [{"role": "user", "content": "Hello!"}]}'"""
+                "\n\nCtrl-C ends it.",
+                highlight=False,
+                markup=False,
+                soft_wrap=True,
+            )
+            await asyncio.Event().wait()
+    except (ChildFailed, LocalModelMissing) as error:
+        console.print(f"demo: failed, {error}", highlight=False, markup=False, soft_wrap=True)
+    return 1
+
+
 def list_prices() -> dict[str, Price]:
     """The simulated deployments' prices, read from the shipped table once more."""
     prices = {}
@@ -62,13 +81,18 @@ def list_prices() -> dict[str, Price]:
     return prices
 
 
-def main(folder: Path) -> int:
-    """Run the demo on standard output; 130 when interrupted."""
+def main(folder: Path, serve_on: int | None = None) -> int:
+    """Run the demo on standard output, or leave its world open on the port `serve_on`.
+
+    Returns the exit status: Ctrl-C leaves a demo unfinished (130), but is how a world ends (0).
+    """
     console = Console()
     if not console.is_terminal:
         console = Console(width=PLAIN_WIDTH)
     try:
+        if serve_on is not None:
+            return asyncio.run(keep_open(folder, console, serve_on))
         return asyncio.run(run_demo(folder, console))
     except KeyboardInterrupt:
         console.print("demo: interrupted; everything it started has been ended")
-        return 130
+        return 130 if serve_on is None else 0

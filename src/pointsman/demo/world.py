@@ -60,10 +60,13 @@ class World:
 
 
 @asynccontextmanager
-async def world(folder: Path, say: Callable[[str], None]) -> AsyncIterator[World]:
+async def world(
+    folder: Path, say: Callable[[str], None], port: int | None = None
+) -> AsyncIterator[World]:
     """Start everything, and end it again however the body ends. `say` is told each step.
 
-    `folder` is made and keeps the configuration and the ledger; an earlier run's are removed.
+    The gateway listens on `port`, None for a free one. `folder` is made and keeps the
+    configuration and the ledger; an earlier run's are removed.
     Raises ChildFailed and LocalModelMissing.
     """
     config = clean(folder)
@@ -80,7 +83,7 @@ async def world(folder: Path, say: Callable[[str], None]) -> AsyncIterator[World
         say(f"workhorse  {WORKHORSE}: simulated, {providers[WORKHORSE].base_url}")
         say(f"frontier   {FRONTIER}: simulated, {providers[FRONTIER].base_url}")
         key = f"sk-demo-{secrets.token_hex(12)}"
-        port = free_port()
+        port = port or free_port()
         gateway = Child(
             "gateway",
             [
