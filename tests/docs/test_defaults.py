@@ -1,4 +1,4 @@
-"""The defaults that docs/architecture.md names are those of the code."""
+"""The tables of the documents, of defaults and of metrics, are those of the code."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pointsman.config.settings import (
     ServerSettings,
     Timeouts,
 )
+from pointsman.observe.metrics import METRICS
 from pointsman.providers.transport import TransportLimits
 from pointsman.routing.spec import FallbackSpec, PolicySpec
 from pointsman.server import entry
@@ -47,3 +48,8 @@ def test_the_table_is_there() -> None:
 
 def test_the_drain_time_is_as_documented() -> None:
     assert f"`DRAIN_S` = {entry.DRAIN_S} seconds" in TEXT
+
+
+def test_every_metric_is_in_the_documented_table() -> None:
+    text = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    assert dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", text, re.MULTILINE)) == dict(METRICS)
