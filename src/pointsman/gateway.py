@@ -13,11 +13,11 @@ import os
 import random
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
 import orjson
+from msgspec.structs import replace
 
 from pointsman.answers import Answer, AnswerStream
 from pointsman.clock import Clock, SystemClock

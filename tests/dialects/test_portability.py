@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import orjson
 import pytest
+from msgspec.structs import replace
 
 from pointsman.dialects.portability import TABLES, Row
 from pointsman.dialects.registry import DIALECTS
@@ -108,6 +108,23 @@ def test_extra_of_messages_parts_and_tools_does_not_leak() -> None:
                     {
                         "role": "user",
                         "content": [{"type": "image", "source": {"type": "file", "file_id": "f"}}],
+                    }
+                ]
+            },
+            "messages",
+        ),
+        (
+            {
+                "messages": [
+                    {
+                        "role": "user",
+                        "content": [
+                            {
+                                "type": "tool_result",
+                                "tool_use_id": "t",
+                                "content": [{"type": "search_result", "source": "x"}],
+                            }
+                        ],
                     }
                 ]
             },

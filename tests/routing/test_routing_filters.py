@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from pointsman.domain.deployment import Deployment, Limits
 from pointsman.domain.usage import Price, Rates

@@ -6,9 +6,9 @@ import json
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from pointsman.domain.deployment import TIERS, Deployment, Limits
 from pointsman.domain.request import Preference

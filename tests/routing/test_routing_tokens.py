@@ -9,6 +9,7 @@ from types import MappingProxyType
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from pointsman.domain.content import (
     Audio,
@@ -43,9 +44,7 @@ SAMPLES = [
 
 def chat(*parts: Part, **changes: object) -> ChatRequest:
     request = ChatRequest("auto", (Message("user", parts or (Text("Hello"),)),))
-    for name, value in changes.items():
-        object.__setattr__(request, name, value)
-    return request
+    return replace(request, **changes)
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=[sample["kind"] for sample in SAMPLES])

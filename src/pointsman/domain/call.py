@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(msgspec.Struct, frozen=True):
     """Who asks; made from an API key. `routes` None is every route."""
 
     key: str = "anonymous"
@@ -15,7 +15,7 @@ class Caller:
     app: str | None = None
     team: str | None = None
     tenant: str | None = None
-    tags: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = msgspec.field(default_factory=dict)
     routes: frozenset[str] | None = None
 
     def allows(self, route: str) -> bool:
@@ -25,8 +25,7 @@ class Caller:
 ANONYMOUS = Caller()
 
 
-@dataclass(frozen=True, slots=True)
-class Timeouts:
+class Timeouts(msgspec.Struct, frozen=True):
     """Seconds. total covers every retry and fallback. Sources: shared defaults in
     docs/architecture.md (first content 30 s, 120 s for reasoning models)."""
 

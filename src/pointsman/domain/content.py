@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal, TypeAlias
+
+import msgspec
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 JsonObject: TypeAlias = "dict[str, Json]"
@@ -22,36 +23,32 @@ def nothing() -> Mapping[str, Json]:
 Role = Literal["system", "user", "assistant"]
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(msgspec.Struct, frozen=True):
     """`extra` keeps the block's fields we give no meaning to, such as `cache_control`."""
 
     text: str
-    extra: Mapping[str, Json] = field(default_factory=nothing)
+    extra: Mapping[str, Json] = msgspec.field(default_factory=nothing)
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
+class Image(msgspec.Struct, frozen=True):
     """An image by `url`, or by base64 `data` with its `media_type`. URLs are never fetched."""
 
     url: str | None = None
     data: str | None = None
     media_type: str | None = None
     detail: str | None = None
-    extra: Mapping[str, Json] = field(default_factory=nothing)
+    extra: Mapping[str, Json] = msgspec.field(default_factory=nothing)
 
 
-@dataclass(frozen=True, slots=True)
-class Audio:
+class Audio(msgspec.Struct, frozen=True):
     """Base64 `data` in `format` (wav, mp3, …)."""
 
     data: str
     format: str
-    extra: Mapping[str, Json] = field(default_factory=nothing)
+    extra: Mapping[str, Json] = msgspec.field(default_factory=nothing)
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(msgspec.Struct, frozen=True):
     """A file by `url`, `data` (base64), plain `text` or a provider's `file_id`."""
 
     media_type: str | None = None
@@ -60,85 +57,77 @@ class Document:
     text: str | None = None
     file_id: str | None = None
     name: str | None = None
-    extra: Mapping[str, Json] = field(default_factory=nothing)
+    extra: Mapping[str, Json] = msgspec.field(default_factory=nothing)
 
 
-@dataclass(frozen=True, slots=True)
-class Thinking:
+class Thinking(msgspec.Struct, frozen=True):
     """Reasoning that a model showed. `signature` and `redacted` are the provider's own seal:
     of use only to the provider that made them, so never sent to another."""
 
     text: str
     signature: str | None = None
     redacted: str | None = None
-    extra: Mapping[str, Json] = field(default_factory=nothing)
+    extra: Mapping[str, Json] = msgspec.field(default_factory=nothing)
 
 
-@dataclass(frozen=True, slots=True)
-class ToolCall:
+class ToolCall(msgspec.Struct, frozen=True):
     """A function call a model asked for; `arguments` is JSON text as the model wrote it."""
 
     id: str
     name: str
     arguments: str
-    extra: Mapping[str, Json] = field(default_factory=nothing)
+    extra: Mapping[str, Json] = msgspec.field(default_factory=nothing)
 
 
-@dataclass(frozen=True, slots=True)
-class ToolResult:
+class ToolResult(msgspec.Struct, frozen=True):
     """What a function call gave back."""
 
     call_id: str
     parts: tuple[Text | Image | Document, ...]
     is_error: bool = False
-    extra: Mapping[str, Json] = field(default_factory=nothing)
+    extra: Mapping[str, Json] = msgspec.field(default_factory=nothing)
 
 
 Part: TypeAlias = Text | Image | Audio | Document | Thinking | ToolCall | ToolResult
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(msgspec.Struct, frozen=True):
     """One turn. Tool results stand in user messages (as in Anthropic's API)."""
 
     role: Role
     parts: tuple[Part, ...]
     name: str | None = None
-    extra: Mapping[str, Json] = field(default_factory=nothing)
+    extra: Mapping[str, Json] = msgspec.field(default_factory=nothing)
 
 
-@dataclass(frozen=True, slots=True)
-class Tool:
+class Tool(msgspec.Struct, frozen=True):
     """A function the model may call; `schema` is the JSON Schema of its arguments."""
 
     name: str
     description: str = ""
-    schema: Mapping[str, Json] = field(default_factory=dict)
+    schema: Mapping[str, Json] = msgspec.field(default_factory=dict)
     strict: bool | None = None
-    extra: Mapping[str, Json] = field(default_factory=nothing)
+    extra: Mapping[str, Json] = msgspec.field(default_factory=nothing)
 
 
-@dataclass(frozen=True, slots=True)
-class ToolChoice:
+class ToolChoice(msgspec.Struct, frozen=True):
     """`auto`, `none`, `any` (must call one), or `tool` with a `name`."""
 
     mode: Literal["auto", "none", "any", "tool"] = "auto"
     name: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ResponseFormat:
+class ResponseFormat(msgspec.Struct, frozen=True):
     """`text`, `json` (any object) or `json_schema`."""
 
     kind: Literal["text", "json", "json_schema"] = "text"
     name: str = "answer"
-    schema: Mapping[str, Json] = field(default_factory=nothing)
+    schema: Mapping[str, Json] = msgspec.field(default_factory=nothing)
     strict: bool | None = None
     description: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Reasoning:
+class Reasoning(msgspec.Struct, frozen=True):
     """How much to think: an `effort` word, a `budget_tokens`, or `enabled=False` for none."""
 
     enabled: bool = True

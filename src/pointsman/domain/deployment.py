@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Literal
+
+import msgspec
 
 from pointsman.domain.usage import Price
 
@@ -26,8 +27,7 @@ CAPABILITIES: dict[str, str] = {
 `x-something` and ask for it by route or request; any other name is an error that names it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """What a deployment can take. `None` is no declared limit.
 
     context_tokens: input plus output. output_tokens: longest answer. max_in_flight: attempts
@@ -41,8 +41,7 @@ class Limits:
     tokens_per_minute: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Deployment:
+class Deployment(msgspec.Struct, frozen=True):
     """One model at one provider; immutable.
 
     `name` is unique in a configuration and is what metrics, ledger and explanations show
@@ -63,4 +62,4 @@ class Deployment:
     weight: float = 1.0
     quality: float | None = None
     default_max_tokens: int | None = None
-    tags: frozenset[str] = field(default_factory=frozenset)
+    tags: frozenset[str] = msgspec.field(default_factory=frozenset)

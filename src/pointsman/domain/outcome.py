@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from pointsman.domain.usage import NO_USAGE, Usage
 from pointsman.errors import FailureKind
@@ -18,8 +19,7 @@ FAILURES: frozenset[str] = frozenset(
 """The kinds that tell against a deployment. A content filter or a full context does not."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """`ttft_s` is seconds to the first content, `seconds` to the end; both from dispatch."""
 
     kind: OutcomeKind

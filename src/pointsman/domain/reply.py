@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
+
+import msgspec
 
 from pointsman.domain.content import Json, Text, Thinking, ToolCall, nothing
 from pointsman.domain.usage import NO_USAGE, Usage
@@ -12,8 +13,7 @@ from pointsman.domain.usage import NO_USAGE, Usage
 FinishReason = Literal["stop", "stop_sequence", "length", "tool_calls", "content_filter", "refusal"]
 
 
-@dataclass(frozen=True, slots=True)
-class ChatReply:
+class ChatReply(msgspec.Struct, frozen=True):
     """A whole answer. `model` is the model that really answered."""
 
     id: str
@@ -23,7 +23,7 @@ class ChatReply:
     stop_sequence: str | None = None
     usage: Usage = NO_USAGE
     created: int = 0
-    extra: Mapping[str, Json] = field(default_factory=nothing)
+    extra: Mapping[str, Json] = msgspec.field(default_factory=nothing)
 
     @property
     def text(self) -> str:
@@ -35,8 +35,7 @@ class ChatReply:
         return tuple(part for part in self.parts if isinstance(part, ToolCall))
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(msgspec.Struct, frozen=True):
     """The provider began; no content yet."""
 
     id: str
@@ -44,13 +43,11 @@ class Started:
     created: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class TextDelta:
+class TextDelta(msgspec.Struct, frozen=True):
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class ThinkingDelta:
+class ThinkingDelta(msgspec.Struct, frozen=True):
     """A piece of reasoning, or (last) its `signature`, or a whole `redacted` block."""
 
     text: str = ""
@@ -58,8 +55,7 @@ class ThinkingDelta:
     redacted: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ToolCallStarted:
+class ToolCallStarted(msgspec.Struct, frozen=True):
     """`index` numbers the tool calls of one answer from 0; their deltas may interleave."""
 
     index: int
@@ -67,22 +63,19 @@ class ToolCallStarted:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class ToolCallDelta:
+class ToolCallDelta(msgspec.Struct, frozen=True):
     """A piece of the JSON text of a call's arguments."""
 
     index: int
     arguments: str
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(msgspec.Struct, frozen=True):
     reason: FinishReason
     stop_sequence: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class UsageReported:
+class UsageReported(msgspec.Struct, frozen=True):
     """Usage so far; the last one counts."""
 
     usage: Usage

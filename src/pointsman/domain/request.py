@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Literal
+
+import msgspec
 
 from pointsman.domain.content import (
     Json,
@@ -19,8 +20,7 @@ from pointsman.domain.content import (
 Preference = Literal["cost", "speed", "quality", "balanced"]
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(msgspec.Struct, frozen=True):
     """The bytes a request came in, kept so that the same dialect can go out unchanged.
 
     `body` is the client's JSON without the fields addressed to Pointsman.
@@ -28,12 +28,11 @@ class Source:
 
     dialect: str
     body: bytes
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict)
     """Headers the dialect forwards to a provider of its own (`anthropic-beta`, …)."""
 
 
-@dataclass(frozen=True, slots=True)
-class RouteOptions:
+class RouteOptions(msgspec.Struct, frozen=True):
     """What the caller told *us*, in the body, a suffix of the model's name or a header.
 
     prefer: which of cost, speed and quality matters. timeout_s: seconds for the whole call.
@@ -54,11 +53,10 @@ class RouteOptions:
     sensitive: bool | None = None
     session: str | None = None
     max_attempts: int | None = None
-    tags: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class ChatRequest:
+class ChatRequest(msgspec.Struct, frozen=True):
     """A conversation to be continued.
 
     `model` is what the client asked for: a route, an alias or `provider/model`.
@@ -84,12 +82,11 @@ class ChatRequest:
     choices: int = 1
     include_usage: bool = False
     """The client wants usage in the stream (OpenAI's `stream_options.include_usage`)."""
-    extra: Mapping[str, Json] = field(default_factory=nothing)
+    extra: Mapping[str, Json] = msgspec.field(default_factory=nothing)
     source: Source | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class EmbeddingsRequest:
+class EmbeddingsRequest(msgspec.Struct, frozen=True):
     """Texts (or token lists) to be turned into vectors; OpenAI's shape only."""
 
     model: str

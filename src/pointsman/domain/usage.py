@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from pointsman.domain.money import line_cost
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True):
     """Tokens of one attempt, normalised over providers.
 
     `cached`, `cache_write` and `cache_write_1h` are parts of `input`; `reasoning` is a part of
@@ -32,8 +31,7 @@ class Usage:
 NO_USAGE = Usage()
 
 
-@dataclass(frozen=True, slots=True)
-class Rates:
+class Rates(msgspec.Struct, frozen=True):
     """Prices in nano-USD per million tokens of each kind."""
 
     input: int
@@ -73,8 +71,7 @@ class Rates:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Price:
+class Price(msgspec.Struct, frozen=True):
     """What a deployment charges, and where we know it from.
 
     `steps` are (input tokens above which these rates hold for the whole request, rates),

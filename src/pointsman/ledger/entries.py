@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
+
+import msgspec
 
 from pointsman.domain.call import Caller
 from pointsman.domain.deployment import Tier
@@ -13,8 +14,7 @@ from pointsman.domain.usage import NO_USAGE, Usage
 from pointsman.routing.decision import Decision
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(msgspec.Struct, frozen=True):
     """One call to one deployment. `cost_nano` is None only for an unknown price.
 
     `started_s` is seconds after the request came in; `seconds` and `ttft_s` count from there.
@@ -35,8 +35,7 @@ class Attempt:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerEntry:
+class LedgerEntry(msgspec.Struct, frozen=True):
     """One request. `at` is seconds since the epoch; `cost_nano` the sum over its attempts.
 
     `baseline_nano` is what the route's baseline deployment would have cost for the same usage:
@@ -61,7 +60,7 @@ class LedgerEntry:
     ttft_s: float | None = None
     error_code: str = ""
     decision: Decision | None = None
-    tags: tuple[tuple[str, str], ...] = field(default=())
+    tags: tuple[tuple[str, str], ...] = msgspec.field(default=())
 
 
 class LedgerStore(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import msgspec
 
 from pointsman.domain.call import Caller, Timeouts
 from pointsman.domain.request import Request, RouteOptions
@@ -21,8 +21,7 @@ class Trail:
         self.attempts: list[Attempt] = []
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """A request travelling down. `deadline` and `started` are in the clock's seconds.
 
     `wire` names the dialect whose bytes the caller can take as they are; None asks for events.
@@ -41,4 +40,4 @@ class Call:
     wire: str | None = None
     expected_tokens: tuple[int, int] = (0, 0)
     last_resort: bool = False
-    trail: Trail = field(default_factory=Trail)
+    trail: Trail = msgspec.field(default_factory=Trail)

@@ -12,9 +12,10 @@ leak them when a client leaves in the middle.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from types import TracebackType
 from typing import Protocol
+
+from msgspec.structs import replace
 
 from pointsman.clock import Clock
 from pointsman.domain.deployment import Deployment

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from pointsman.domain.deployment import Deployment
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(msgspec.Struct, frozen=True):
     """A deployment that passed every filter.
 
     `score` in [0, 1] is the weighted mean of `parts`, each (scorer, weight, score in [0, 1]).
@@ -22,8 +21,7 @@ class Candidate:
     seconds: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Rejection:
+class Rejection(msgspec.Struct, frozen=True):
     """A deployment that a filter kept out, and why, in words for a person."""
 
     deployment: Deployment
@@ -31,8 +29,7 @@ class Rejection:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True):
     """Ranked candidates, best first: the first is tried, the rest are the fallback order.
 
     `propensity` is the probability with which this first one was chosen, given the states.

@@ -13,8 +13,10 @@ The commit rule is the caller's: nothing is repeated after the first content.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from pointsman.domain.deployment import Deployment
 from pointsman.domain.request import RouteOptions
@@ -75,8 +77,7 @@ class Failed:
         return self.error.kind if isinstance(self.error, ProviderFailure) else None
 
 
-@dataclass(frozen=True, slots=True)
-class Try:
+class Try(msgspec.Struct, frozen=True):
     """Call `deployment`, after waiting a random part (full jitter) of `backoff_s` seconds.
 
     `cost` is what a RetryBudget is charged: 0 for a first attempt.
@@ -106,8 +107,7 @@ class GiveUp:
 Step = Try | Wait | GiveUp
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """Who may be asked, in which order. The first of `chain` is the chosen one.
 
     by_kind: what follows one kind of failure, instead of the rest of the chain. skipped: names
@@ -116,7 +116,7 @@ class Plan:
 
     route: str
     chain: tuple[Deployment, ...]
-    by_kind: Mapping[FailureKind, tuple[Deployment, ...]] = field(default_factory=dict)
+    by_kind: Mapping[FailureKind, tuple[Deployment, ...]] = msgspec.field(default_factory=dict)
     skipped: tuple[tuple[str, str], ...] = ()
     max_attempts: int = 3
     retry_same: int = 1

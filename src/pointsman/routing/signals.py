@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Literal
+
+import msgspec
 
 from pointsman.domain.request import Preference
 
@@ -13,8 +14,7 @@ Task = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class RequestFeatures:
+class RequestFeatures(msgspec.Struct, frozen=True):
     """What is known of a request before it is sent. Tokens are the estimator's, see tokens.py.
 
     `output_tokens` is the expected answer, `max_output_tokens` the longest one the client allows,
@@ -38,12 +38,11 @@ class RequestFeatures:
     max_cost_nano: int | None = None
     remaining_s: float = float("inf")
     session: str | None = None
-    tags: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = msgspec.field(default_factory=dict)
     upper_tokens: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class DeploymentState:
+class DeploymentState(msgspec.Struct, frozen=True):
     """What the layers of one deployment measured. Seconds; None where nothing was measured.
 
     `ttft_s` is time to first content, `per_token_s` time per output token after it, both
