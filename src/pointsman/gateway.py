@@ -20,7 +20,7 @@ import orjson
 from msgspec.structs import replace
 
 from pointsman.answers import Answer, AnswerStream
-from pointsman.clock import Clock, SystemClock
+from pointsman.clock import Clock, SystemClock, Timer
 from pointsman.config.load import load, loads
 from pointsman.config.settings import Route, Settings
 from pointsman.dialects.registry import DIALECTS
@@ -51,6 +51,12 @@ from pointsman.routing.tokens import estimate_request
 DIRECT = "direct"
 """The route of a request that names its deployment itself."""
 
+METRICS_DIRECTORY_VARIABLE = "POINTSMAN_METRICS_DIRECTORY"
+"""Set by `serve` where several workers put their metrics together."""
+
+SHARE_EVERY_S = 1.0
+"""How old another worker's metrics may be, in seconds."""
+
 
 class Gateway:
     """Routes, falls back, accounts. Use with `async with`, or `start` and `close`."""
@@ -76,10 +82,11 @@ class Gateway:
         self.stacks = {
             deployment.name: self._stack(deployment) for deployment in settings.deployments
         }
+        metrics_directory = os.environ.get(METRICS_DIRECTORY_VARIABLE)
         self.metrics = Metrics(
             self.stacks,
             lambda: self.ledger.lost,
-            multiprocess_dir=os.environ.get("PROMETHEUS_MULTIPROC_DIR"),
+            directory=None if metrics_directory is None else Path(metrics_directory),
         )
         self._keep = Observers((self.ledger.append, self.metrics, log_entry, *observers))
         self._retries = RetryBudget(
@@ -93,6 +100,7 @@ class Gateway:
         self._routes = {route.name: self._account(route) for route in settings.routes}
         self._timeouts = {route.name: route.timeouts for route in settings.routes}
         self._pinned: dict[tuple[str, ...], Account] = {}
+        self._sharing: Timer | None = None
 
     @classmethod
     def from_config(
@@ -142,10 +150,20 @@ class Gateway:
         await self.close()
 
     async def start(self) -> None:
-        """Nothing is opened ahead of traffic yet; connections are made as they are needed."""
+        """Begin to share metrics where there are several workers. Connections are made as they
+        are needed."""
+        if os.environ.get(METRICS_DIRECTORY_VARIABLE) is not None:
+            self._share_metrics()
+
+    def _share_metrics(self) -> None:
+        self.metrics.share()
+        self._sharing = self.clock.call_later(SHARE_EVERY_S, self._share_metrics)
 
     async def close(self) -> None:
         """Close connections and make the ledger durable."""
+        if self._sharing is not None:
+            self._sharing.cancel()
+            self.metrics.share()
         await self._transport.close()
         await asyncio.to_thread(self.ledger.close)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from pointsman.domain.deployment import Deployment, Limits
 from pointsman.domain.usage import Price, Rates
-from pointsman.routing.filters import ASKED, FILTERS, Constraints, matches
+from pointsman.routing.filters import ASKED, FILTERS, Constraints, is_plain, matches
 from pointsman.routing.signals import COLD, DeploymentState, RequestFeatures
 
 USD = 10**9
@@ -224,8 +226,8 @@ def test_a_filter_rejects_with_a_reason_or_not_at_all(
     constraints: Constraints,
     words: str,
 ) -> None:
-    features = replace(ASKS, **asks)  # type: ignore[arg-type]
-    deployment = replace(DEPLOYMENT, **changes)  # type: ignore[arg-type]
+    features = replace(ASKS, **asks)
+    deployment = replace(DEPLOYMENT, **changes)
     reason = FILTERS[name](features, deployment, state, constraints)
     if words:
         assert reason is not None and words in reason
@@ -257,3 +259,55 @@ def test_every_filter_stands_in_the_table_with_a_yes_and_a_no() -> None:
 )
 def test_a_pattern_is_a_name_a_model_or_a_provider(pattern: str, fits: bool) -> None:
     assert matches(pattern, DEPLOYMENT) is fits
+
+
+@given(
+    window=st.none() | st.integers(1, 3000),
+    longest=st.none() | st.integers(1, 3000),
+    slots=st.none() | st.integers(1, 3),
+    tokens=st.integers(0, 3000),
+    upper=st.none() | st.integers(0, 9000),
+    answer=st.integers(0, 3000),
+    expected=st.integers(0, 3000),
+    scale=st.floats(0.25, 4),
+    share=st.sampled_from([0.0, 0.1, 1.0]),
+    headroom=st.sampled_from([0.0, 0.5, 1.0]),
+    ttft=st.none() | st.floats(0, 3),
+    remaining=st.floats(-1, 3),
+    needs=st.sampled_from([frozenset({"chat"}), frozenset({"chat", "vision"})]),
+    require=st.sampled_from([frozenset[str](), frozenset({"chat"})]),
+)
+def test_the_short_cut_never_lets_pass_what_a_filter_keeps_out(
+    window: int | None,
+    longest: int | None,
+    slots: int | None,
+    tokens: int,
+    upper: int | None,
+    answer: int,
+    expected: int,
+    scale: float,
+    share: float,
+    headroom: float,
+    ttft: float | None,
+    remaining: float,
+    needs: frozenset[str],
+    require: frozenset[str],
+) -> None:
+    features = replace(
+        ASKS,
+        input_tokens=tokens,
+        upper_tokens=upper,
+        max_output_tokens=answer,
+        output_tokens=expected,
+        remaining_s=remaining,
+        needs=needs,
+    )
+    limits = Limits(context_tokens=window, output_tokens=longest, max_in_flight=slots)
+    deployment = replace(DEPLOYMENT, limits=limits)
+    state = DeploymentState(
+        in_flight=1, share=share, headroom=headroom, ttft_s=ttft, token_scale=scale
+    )
+    demands = Constraints(require=require)
+    if is_plain(features, deployment, state, demands):
+        always = [check for name, check in FILTERS.items() if name not in ASKED]
+        assert [check(features, deployment, state, demands) for check in always] == [None] * 5

@@ -288,7 +288,7 @@ def test_the_first_rule_that_applies_wins(
     changes: dict[str, object], rule: str, order: list[str]
 ) -> None:
     spec = PolicySpec("content", rules=RULES, explore=0, weights={"tier": 10})
-    features = replace(ASKS, **changes)  # type: ignore[arg-type]
+    features = replace(ASKS, **changes)
     decision = decided(spec, features)
     assert decision.rule == rule
     assert names(decision)[0] == order[0]

@@ -1,157 +1,315 @@
-"""Prometheus metrics. The table, which docs/metrics.md prints:
+"""Prometheus metrics: counted in plain dictionaries, written out when somebody scrapes.
 
-see `METRICS`. Labels come from closed sets: routes, deployments, outcomes and status codes of
-the configuration; never a user, a key or a model name that a client made up.
+Labels come from closed sets: routes, deployments, outcomes and status codes of the
+configuration; never a user, a key or a model name that a client made up.
+
+Theory. A request touches a dozen series. Counting in the client library's own objects costs a
+microsecond each, and two with its files for several processes; adding to a float in a dict costs
+a tenth. So a `Tally` holds this worker's numbers, and the library writes the text. With several
+workers each keeps its tally in a file that it rewrites once a second and when it is scraped; a
+scrape adds all files up. Counters survive their worker, gauges of a worker that is gone do not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Protocol
+import logging
+import os
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Literal, Protocol
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
+import msgspec
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
 
 from pointsman.ledger.entries import LedgerEntry
 from pointsman.routing.signals import DeploymentState
 
-METRICS: Mapping[str, str] = {
-    "pointsman_requests_total": "Requests by route, outcome and status told to the client.",
-    "pointsman_attempts_total": "Attempts by deployment and outcome.",
-    "pointsman_fallbacks_total": "Attempts after the first, by route.",
-    "pointsman_request_duration_seconds": "Seconds from a request to its end, by route.",
-    "pointsman_first_content_seconds": "Seconds to first content of streams, by deployment.",
-    "pointsman_tokens_total": "Tokens by deployment and kind (input, output, cached, reasoning).",
-    "pointsman_cost_usd_total": "Cost in US dollars, by deployment.",
-    "pointsman_baseline_usd_total": "What the baseline would have cost in US dollars, by route.",
-    "pointsman_in_flight": "Attempts under way now, by deployment.",
-    "pointsman_breaker_share": "Share of calls let through now (1 closed, 0 open), by deployment.",
-    "pointsman_ledger_lost_entries": "Ledger entries that could not be kept.",
+_log = logging.getLogger("pointsman")
+
+Kind = Literal["counter", "histogram", "gauge"]
+
+
+class Described(msgspec.Struct, frozen=True):
+    """A metric: what it is, its labels, and how gauges of several workers are added up."""
+
+    kind: Kind
+    help: str
+    labels: tuple[str, ...] = ()
+    merge: Literal["sum", "min"] = "sum"
+
+
+TABLE: Mapping[str, Described] = {
+    "pointsman_requests_total": Described(
+        "counter",
+        "Requests by route, outcome and status told to the client.",
+        ("route", "outcome", "status"),
+    ),
+    "pointsman_attempts_total": Described(
+        "counter", "Attempts by deployment and outcome.", ("deployment", "outcome")
+    ),
+    "pointsman_fallbacks_total": Described(
+        "counter", "Attempts after the first, by route.", ("route",)
+    ),
+    "pointsman_request_duration_seconds": Described(
+        "histogram", "Seconds from a request to its end, by route.", ("route",)
+    ),
+    "pointsman_first_content_seconds": Described(
+        "histogram", "Seconds to first content of streams, by deployment.", ("deployment",)
+    ),
+    "pointsman_tokens_total": Described(
+        "counter",
+        "Tokens by deployment and kind (input, output, cached, reasoning).",
+        ("deployment", "kind"),
+    ),
+    "pointsman_cost_usd_total": Described(
+        "counter", "Cost in US dollars, by deployment.", ("deployment",)
+    ),
+    "pointsman_baseline_usd_total": Described(
+        "counter", "What the baseline would have cost in US dollars, by route.", ("route",)
+    ),
+    "pointsman_in_flight": Described(
+        "gauge", "Attempts under way now, by deployment.", ("deployment",)
+    ),
+    "pointsman_breaker_share": Described(
+        "gauge",
+        "Share of calls let through now (1 closed, 0 open), by deployment.",
+        ("deployment",),
+        "min",
+    ),
+    "pointsman_ledger_lost_entries": Described("gauge", "Ledger entries that could not be kept."),
 }
 
+METRICS: Mapping[str, str] = {name: each.help for name, each in TABLE.items()}
+"""Names and meanings: what docs/metrics.md prints."""
+
 DURATION_BUCKETS = (
-    0.005,
-    0.02,
-    0.08,
-    0.16,
-    0.32,
-    0.64,
-    1.28,
-    2.56,
-    5.12,
-    10.24,
-    20.48,
-    40.96,
-    81.92,
+    *(0.005, 0.02, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92),
 )
 """The conventions' buckets for generative AI clients, thinned (OpenTelemetry semconv 1.42)."""
+
+Labels = tuple[str, ...]
+
+
+class Tally(msgspec.Struct):
+    """One worker's numbers. A histogram's list is counts per bucket, then over all, then the sum;
+    amounts of money are nano-USD until they are written out."""
+
+    counters: dict[str, dict[Labels, int]] = msgspec.field(default_factory=dict)
+    histograms: dict[str, dict[Labels, list[float]]] = msgspec.field(default_factory=dict)
+    gauges: dict[str, dict[Labels, float]] = msgspec.field(default_factory=dict)
 
 
 class Stateful(Protocol):
     def state(self) -> DeploymentState: ...
 
 
-class Metrics:
-    """Observe requests. `multiprocess_dir` is set where several workers share one /metrics."""
+class Metrics(Collector):
+    """Observe requests. `directory` is where several workers put their tallies together."""
 
     def __init__(
         self,
         stacks: Mapping[str, Stateful],
         ledger_lost: Callable[[], int],
         *,
-        multiprocess_dir: str | None = None,
+        directory: Path | None = None,
     ) -> None:
         self._stacks = stacks
         self._ledger_lost = ledger_lost
-        self._multiprocess_dir = multiprocess_dir
-        registry = self._registry = CollectorRegistry()
-        help_of = METRICS.__getitem__
-
-        def counter(name: str, *labels: str) -> Counter:
-            return Counter(name, help_of(name), labels, registry=registry)
-
-        def histogram(name: str, *labels: str) -> Histogram:
-            return Histogram(
-                name, help_of(name), labels, registry=registry, buckets=DURATION_BUCKETS
-            )
-
-        def gauge(name: str, *labels: str) -> Gauge:
-            mode = "livesum" if name == "pointsman_in_flight" else "livemin"
-            return Gauge(
-                name,
-                help_of(name),
-                labels,
-                registry=registry,
-                multiprocess_mode=mode,  # type: ignore[arg-type]
-            )
-
-        self._requests = counter("pointsman_requests_total", "route", "outcome", "status")
-        self._attempts = counter("pointsman_attempts_total", "deployment", "outcome")
-        self._fallbacks = counter("pointsman_fallbacks_total", "route")
-        self._duration = histogram("pointsman_request_duration_seconds", "route")
-        self._first_content = histogram("pointsman_first_content_seconds", "deployment")
-        self._tokens = counter("pointsman_tokens_total", "deployment", "kind")
-        self._cost = counter("pointsman_cost_usd_total", "deployment")
-        self._baseline = counter("pointsman_baseline_usd_total", "route")
-        self._in_flight = gauge("pointsman_in_flight", "deployment")
-        self._breaker = gauge("pointsman_breaker_share", "deployment")
-        self._lost = gauge("pointsman_ledger_lost_entries")
-        # Children are looked up once: `.labels()` costs as much as the counting.
-        self._bound: dict[tuple[str, ...], object] = {}
-
-    def _child(self, metric: Counter | Histogram, *labels: str) -> Counter | Histogram:
-        key = (metric._name, *labels)
-        child = self._bound.get(key)
-        if child is None:
-            child = self._bound[key] = metric.labels(*labels)
-        return child  # type: ignore[return-value]
-
-    def _count(self, metric: Counter, amount: float, *labels: str) -> None:
-        child = self._child(metric, *labels)
-        assert isinstance(child, Counter)
-        child.inc(amount)
-
-    def _time(self, metric: Histogram, seconds: float, *labels: str) -> None:
-        child = self._child(metric, *labels)
-        assert isinstance(child, Histogram)
-        child.observe(seconds)
+        self._directory = directory
+        self._tally = Tally(
+            {name: {} for name, each in TABLE.items() if each.kind == "counter"},
+            {name: {} for name, each in TABLE.items() if each.kind == "histogram"},
+            {name: {} for name, each in TABLE.items() if each.kind == "gauge"},
+        )
+        counters, histograms = self._tally.counters, self._tally.histograms
+        self._requests = counters["pointsman_requests_total"]
+        self._attempts = counters["pointsman_attempts_total"]
+        self._fallbacks = counters["pointsman_fallbacks_total"]
+        self._tokens = counters["pointsman_tokens_total"]
+        self._cost = counters["pointsman_cost_usd_total"]
+        self._baseline = counters["pointsman_baseline_usd_total"]
+        self._duration = histograms["pointsman_request_duration_seconds"]
+        self._first_content = histograms["pointsman_first_content_seconds"]
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
 
     def __call__(self, entry: LedgerEntry) -> None:
-        self._count(self._requests, 1, entry.route, entry.outcome, str(entry.status))
-        self._time(self._duration, entry.seconds, entry.route)
+        route = (entry.route,)
+        _add(self._requests, (entry.route, entry.outcome, str(entry.status)), 1)
+        _observe(self._duration, route, entry.seconds)
         if entry.baseline_nano:
-            self._count(self._baseline, entry.baseline_nano / 1e9, entry.route)
+            _add(self._baseline, route, entry.baseline_nano)
         if len(entry.attempts) > 1:
-            self._count(self._fallbacks, len(entry.attempts) - 1, entry.route)
+            _add(self._fallbacks, route, len(entry.attempts) - 1)
         for attempt in entry.attempts:
-            name = attempt.deployment
-            self._count(self._attempts, 1, name, attempt.outcome)
-            usage = attempt.usage
+            name, usage = attempt.deployment, attempt.usage
+            _add(self._attempts, (name, attempt.outcome), 1)
             if usage.input:
-                self._count(self._tokens, usage.input, name, "input")
+                _add(self._tokens, (name, "input"), usage.input)
             if usage.output:
-                self._count(self._tokens, usage.output, name, "output")
+                _add(self._tokens, (name, "output"), usage.output)
             if usage.cached:
-                self._count(self._tokens, usage.cached, name, "cached")
+                _add(self._tokens, (name, "cached"), usage.cached)
             if usage.reasoning:
-                self._count(self._tokens, usage.reasoning, name, "reasoning")
+                _add(self._tokens, (name, "reasoning"), usage.reasoning)
             if attempt.cost_nano:
-                self._count(self._cost, attempt.cost_nano / 1e9, name)
+                _add(self._cost, (name,), attempt.cost_nano)
             if attempt.ttft_s is not None:
-                self._time(self._first_content, attempt.ttft_s, name)
+                _observe(self._first_content, (name,), attempt.ttft_s)
 
     def exposition(self) -> bytes:
-        """Return the text format; the states are read now."""
+        """Return the text format; states are read now."""
+        return generate_latest(self._registry)
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the library every family, over all workers."""
+        tallies = [self._own()]
+        if self._directory is not None:
+            self.share()
+            tallies += self._others(self._directory)
+        for name, each in TABLE.items():
+            match each.kind:
+                case "counter":
+                    yield _counter(name, each, [tally.counters[name] for tally in tallies])
+                case "histogram":
+                    yield _histogram(name, each, [tally.histograms[name] for tally in tallies])
+                case "gauge":
+                    yield _gauge(name, each, [tally.gauges[name] for tally in tallies])
+
+    def share(self) -> None:
+        """Write this worker's tally where the others find it; nothing where there are none."""
+        if self._directory is None:
+            return
+        path = self._directory / f"{os.getpid()}.tally"
+        fresh = path.with_suffix(".new")
+        try:
+            fresh.write_bytes(_encode(self._own()))
+            fresh.replace(path)
+        except OSError as error:
+            _log.warning("metrics.not_shared path=%s error=%s", path, error)
+
+    def _own(self) -> Tally:
+        gauges = self._tally.gauges
         for name, stack in self._stacks.items():
             state = stack.state()
-            self._in_flight.labels(name).set(state.in_flight)
-            self._breaker.labels(name).set(state.share)
-        self._lost.set(self._ledger_lost())
-        if self._multiprocess_dir is None:
-            return generate_latest(self._registry)
-        merged = CollectorRegistry()
-        MultiProcessCollector(merged, path=self._multiprocess_dir)  # type: ignore[no-untyped-call]
-        return generate_latest(merged)
+            gauges["pointsman_in_flight"][(name,)] = state.in_flight
+            gauges["pointsman_breaker_share"][(name,)] = state.share
+        gauges["pointsman_ledger_lost_entries"][()] = self._ledger_lost()
+        return self._tally
+
+    def _others(self, directory: Path) -> list[Tally]:
+        tallies: list[Tally] = []
+        for path in directory.glob("*.tally"):
+            if path.stem == str(os.getpid()):
+                continue
+            tally = _decode(path.read_bytes())
+            if not _is_alive(int(path.stem)):
+                tally.gauges = {name: {} for name in tally.gauges}
+            tallies.append(tally)
+        return tallies
 
     def __repr__(self) -> str:
         return "Metrics()"
+
+
+def _add(series: dict[Labels, int], labels: Labels, amount: int) -> None:
+    series[labels] = series.get(labels, 0) + amount
+
+
+def _observe(series: dict[Labels, list[float]], labels: Labels, seconds: float) -> None:
+    counts = series.get(labels)
+    if counts is None:
+        counts = series[labels] = [0.0] * (len(DURATION_BUCKETS) + 2)
+    counts[bisect_left(DURATION_BUCKETS, seconds)] += 1
+    counts[-1] += seconds
+
+
+def _counter(name: str, each: Described, series: Iterable[dict[Labels, int]]) -> Metric:
+    family = CounterMetricFamily(name, each.help, labels=each.labels)
+    scale = 1e-9 if name.endswith("_usd_total") else 1
+    total: dict[Labels, int] = {}
+    for one in series:
+        for labels, amount in one.items():
+            total[labels] = total.get(labels, 0) + amount
+    for labels, amount in total.items():
+        family.add_metric(labels, amount * scale)
+    return family
+
+
+def _histogram(name: str, each: Described, series: Iterable[dict[Labels, list[float]]]) -> Metric:
+    family = HistogramMetricFamily(name, each.help, labels=each.labels)
+    total: dict[Labels, list[float]] = {}
+    for one in series:
+        for labels, counts in one.items():
+            before = total.get(labels)
+            total[labels] = (
+                counts if before is None else [a + b for a, b in zip(before, counts, strict=True)]
+            )
+    for labels, counts in total.items():
+        running = 0.0
+        buckets: list[tuple[str, float]] = []
+        for bound, count in zip((*map(str, DURATION_BUCKETS), "+Inf"), counts, strict=False):
+            running += count
+            buckets.append((bound, running))
+        family.add_metric(labels, buckets, counts[-1])
+    return family
+
+
+def _gauge(name: str, each: Described, series: Iterable[dict[Labels, float]]) -> Metric:
+    family = GaugeMetricFamily(name, each.help, labels=each.labels)
+    total: dict[Labels, float] = {}
+    for one in series:
+        for labels, value in one.items():
+            before = total.get(labels)
+            if before is None:
+                total[labels] = value
+            else:
+                total[labels] = before + value if each.merge == "sum" else min(before, value)
+    for labels, value in total.items():
+        family.add_metric(labels, value)
+    return family
+
+
+class _File(msgspec.Struct):
+    """A tally with its labels as lists: JSON has no tuples for keys."""
+
+    counters: dict[str, list[tuple[Labels, int]]]
+    histograms: dict[str, list[tuple[Labels, list[float]]]]
+    gauges: dict[str, list[tuple[Labels, float]]]
+
+
+def _encode(tally: Tally) -> bytes:
+    return msgspec.json.encode(
+        _File(
+            {name: list(series.items()) for name, series in tally.counters.items()},
+            {name: list(series.items()) for name, series in tally.histograms.items()},
+            {name: list(series.items()) for name, series in tally.gauges.items()},
+        )
+    )
+
+
+def _decode(data: bytes) -> Tally:
+    file = msgspec.json.decode(data, type=_File)
+    return Tally(
+        {name: dict(series) for name, series in file.counters.items()},
+        {name: dict(series) for name, series in file.histograms.items()},
+        {name: dict(series) for name, series in file.gauges.items()},
+    )
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -7,7 +7,9 @@ Two conditions open it: hard failures in a row (a hard outage shows at once) or 
 successes in a window of exact counts (half-broken shows too). A 429 is load and no failure: it
 closes the track for as long as the provider asks, and leaves the counts alone. A refused
 credential opens it after two. Neutral are the caller's mistakes, content filters, full contexts,
-callers who left, and our own refusals. One probe at a time; the backoff is equal-jitter.
+callers who left, and our own refusals. One probe at a time; the backoff is equal-jitter. While
+ramping, every call is let through: the policy gives a deployment no more than its share of first
+choices, and as a fallback it is better than nobody.
 """
 
 from __future__ import annotations
@@ -30,8 +32,9 @@ REFUSED_STREAK = 2
 RAMP_START = 0.1
 """Share of traffic right after a good probe."""
 
-PROBE_SHARE = 0.1
-"""What a half-open deployment shows to the policy: it may be tried, it should not lead."""
+PROBE_SHARE = 1.0
+"""What a half-open deployment shows to the policy while no probe is under way: the next request
+that would have gone there is the probe, and falls back if it fails."""
 
 BUCKETS = 10
 
@@ -87,7 +90,6 @@ class Breaker:
         self._cooling_until = 0.0
         self._ramp_from = 0.0
         self._probing = False
-        self._credit = 0.0
         self.reason = ""
         self.opened = 0
         """How often it has opened, ever growing."""
@@ -120,6 +122,10 @@ class Breaker:
                 done = (now - self._ramp_from) / self._settings.ramp_s
                 return min(1.0, RAMP_START + (1.0 - RAMP_START) * done)
 
+    def is_calm(self, now: float) -> bool:
+        """Closed and not cooling: nothing here changes by time alone."""
+        return self._state == "closed" and now >= self._cooling_until
+
     @property
     def reopens_in_s(self) -> float:
         """Seconds until a closed track may be tried again; 0 where it may be tried now."""
@@ -130,7 +136,7 @@ class Breaker:
         return max(0.0, until - now)
 
     async def __call__(self, call: Call) -> Reply:
-        probe = self._admit(call)
+        probe = self._admit()
         try:
             reply = await self.inner(call)
         except ProviderFailure as failure:
@@ -144,7 +150,7 @@ class Breaker:
         reply.on_close(self._closed)
         return reply
 
-    def _admit(self, call: Call) -> bool:
+    def _admit(self) -> bool:
         """Let the call pass, or raise Rejected; True if it is the probe."""
         share = self.share
         if share == 0.0:
@@ -157,11 +163,6 @@ class Breaker:
         if self._state == "half_open":
             self._probing = True
             return True
-        if share < 1.0 and not call.last_resort:
-            self._credit += share
-            if self._credit < 1.0:
-                raise Rejected(f"deployment {self.name}: ramping up", code="breaker_ramping")
-            self._credit -= 1.0
         return False
 
     def _closed(self, outcome: Outcome) -> None:
@@ -216,7 +217,6 @@ class Breaker:
     def _ramp(self) -> None:
         self._state = "ramping"
         self._ramp_from = self._clock.now()
-        self._credit = 1.0
         self._streak = self._refused = 0
         self._window.clear()
 

@@ -6,8 +6,6 @@ configuration is its business). Deployment stack: this file.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from pointsman.clock import Clock
 from pointsman.config.settings import BreakerSettings
 from pointsman.domain.deployment import Deployment
@@ -16,21 +14,56 @@ from pointsman.pipeline.limits import Limits
 from pointsman.pipeline.meter import Meter
 from pointsman.pipeline.service import Service
 from pointsman.pipeline.timeout import Timeout
-from pointsman.routing.signals import DeploymentState
+from pointsman.routing.signals import COLD, DeploymentState
 
 
-@dataclass(frozen=True, slots=True)
 class DeploymentStack:
     """One deployment with its guards; `service` is the outermost."""
 
-    deployment: Deployment
-    service: Service
-    meter: Meter
-    breaker: Breaker
-    limits: Limits
+    __slots__ = (
+        "_clock",
+        "_fresh_until",
+        "_state",
+        "_version",
+        "breaker",
+        "deployment",
+        "limits",
+        "meter",
+        "service",
+    )
+
+    def __init__(
+        self, deployment: Deployment, meter: Meter, breaker: Breaker, limits: Limits, clock: Clock
+    ) -> None:
+        self.deployment = deployment
+        self.service: Service = meter
+        self.meter = meter
+        self.breaker = breaker
+        self.limits = limits
+        self._clock = clock
+        self._state = COLD
+        self._version = -1
+        self._fresh_until = 0.0
 
     def state(self) -> DeploymentState:
-        """What a policy may know of this deployment now."""
+        """What a policy may know of this deployment now.
+
+        Every decision asks every deployment, and most have not changed since: what was read is
+        kept while nothing was measured, nothing that time changes is in it, and no guard acts.
+        """
+        meter = self.meter
+        now = self._clock.now()
+        is_calm = self.breaker.is_calm(now)
+        if is_calm and meter.version == self._version and now < self._fresh_until:
+            return self._state
+        state = self._read()
+        if is_calm and self.limits.is_unlimited and state.penalty_s == 0.0:
+            self._state = state
+            self._version = meter.version
+            self._fresh_until = meter.stale_at if state.samples else float("inf")
+        return state
+
+    def _read(self) -> DeploymentState:
         meter, breaker = self.meter, self.breaker
         return DeploymentState(
             in_flight=meter.in_flight,
@@ -66,4 +99,4 @@ def deployment_stack(
     guard = Breaker(limits, clock, breaker, rng, deployment.name)
     # Outermost: sees every attempt once, also those that a breaker turned away.
     meter = Meter(guard, clock)
-    return DeploymentStack(deployment, meter, meter, guard, limits)
+    return DeploymentStack(deployment, meter, guard, limits, clock)

@@ -27,7 +27,7 @@ class Call(msgspec.Struct, frozen=True):
     `wire` names the dialect whose bytes the caller can take as they are; None asks for events.
     `expected_tokens` (input, output) is the estimator's word, for limits and for accounting what
     a provider did not report. `last_resort` tells a deployment's layers that nothing else is
-    left to try: a guard that only spreads load lets the call pass.
+    left to try: giving up early would help nobody.
     """
 
     id: str

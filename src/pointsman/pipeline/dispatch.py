@@ -34,13 +34,10 @@ from pointsman.pipeline.service import Reply
 from pointsman.routing.decision import Decision, Rejection
 from pointsman.routing.failover import Failed, GiveUp, Plan, Wait, next_step, plan_of, retry_cost
 from pointsman.routing.features import features_of
-from pointsman.routing.filters import matches
+from pointsman.routing.filters import TRANSIENT, matches
 from pointsman.routing.policy import compile_policy, decide, screen
 from pointsman.routing.retries import Retries
 from pointsman.routing.signals import DeploymentState, RequestFeatures
-
-TRANSIENT = frozenset({"healthy", "slots"})
-"""Filters whose verdict changes by waiting."""
 
 
 class Dispatch:
@@ -112,7 +109,7 @@ class Dispatch:
                 await clock.sleep(step.seconds)
                 continue
             if isinstance(step, GiveUp):
-                return await self._last_resort(call, plan, failures, expected, step)
+                raise step.error
             self._retries.spend(step.cost, now)
             if step.backoff_s > 0:
                 await clock.sleep(self._rng.random() * step.backoff_s)
@@ -200,27 +197,6 @@ class Dispatch:
 
         reply.on_close(closed)
         return reply
-
-    async def _last_resort(
-        self,
-        call: Call,
-        plan: Plan,
-        failures: list[Failed],
-        expected: tuple[int, int],
-        step: GiveUp,
-    ) -> Reply:
-        """Before giving up, ask a deployment that was only spared because it ramps up."""
-        tried = sum(1 for failed in failures if failed.kind is not None)
-        for failed in failures:
-            if failed.kind is None and failed.error.code == "breaker_ramping":
-                if tried < plan.max_attempts:
-                    attempt = replace(call, expected_tokens=expected, last_resort=True)
-                    deployment = self._stacks[failed.deployment].deployment
-                    reply = await self._attempt(attempt, deployment, failures)
-                    if reply is not None:
-                        return reply
-                break
-        raise step.error
 
     def _nobody(self, decision: Decision) -> PointsmanError:
         # 1. some would do but are out just now: wait for the soonest. 2. all are too small.

@@ -62,6 +62,8 @@ class Meter:
         self.inner = inner
         self._clock = clock
         self.in_flight = 0
+        self.version = 0
+        """Changes with everything measured here: what was read at one version holds for it."""
         self._samples = 0
         self._learnt_at = 0.0
         self._failed_at = 0.0
@@ -71,9 +73,13 @@ class Meter:
         self.tokens = TokenScale()
         """How this model counts, against the estimator."""
 
+    @property
+    def stale_at(self) -> float:
+        """The moment, in the clock's seconds, from which nothing measured says anything of now."""
+        return self._learnt_at + STALE_S
+
     def is_stale(self) -> bool:
-        """Nothing was measured for so long that it says nothing of now."""
-        return self._clock.now() - self._learnt_at > STALE_S
+        return self._clock.now() > self.stale_at
 
     @property
     def samples(self) -> int:
@@ -96,15 +102,18 @@ class Meter:
 
     async def __call__(self, call: Call) -> Reply:
         self.in_flight += 1
+        self.version += 1
         try:
             reply = await self.inner(call)
         except ProviderFailure as failure:
             self.in_flight -= 1
+            self.version += 1
             if failure.kind in FAILURES:
                 self._penalise()
             raise
         except BaseException:
             self.in_flight -= 1
+            self.version += 1
             raise
         estimated = call.expected_tokens[0]
         reply.on_close(lambda outcome: self._closed(outcome, estimated))
@@ -116,6 +125,7 @@ class Meter:
 
     def _closed(self, outcome: Outcome, estimated: int) -> None:
         self.in_flight -= 1
+        self.version += 1
         if outcome.is_failure:
             self._penalise()
         elif outcome.kind == "ok":

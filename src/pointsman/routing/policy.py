@@ -14,7 +14,7 @@ from pointsman.domain.money import format_usd
 from pointsman.routing.compile import COLD_BELOW, Policy, Variant, compile_policy
 from pointsman.routing.decision import Candidate, Decision, Rejection
 from pointsman.routing.estimate import expected_cost, expected_seconds
-from pointsman.routing.filters import ASKED, FILTERS, Constraints
+from pointsman.routing.filters import ASKED, FILTERS, Constraints, is_plain
 from pointsman.routing.pickers import Pool, Random, draw, explored, place_of
 from pointsman.routing.scorers import Option
 from pointsman.routing.signals import COLD, DeploymentState, RequestFeatures
@@ -33,6 +33,7 @@ __all__ = [
 ]
 
 _STEPS = tuple((name, check, ASKED.get(name)) for name, check in FILTERS.items())
+_ALWAYS = len(FILTERS) - len(ASKED)
 
 
 def decide(
@@ -125,9 +126,11 @@ def _sift(
     ]
     options: list[Option] = []
     rejected: list[Rejection] = []
+    always_only = len(steps) == _ALWAYS
     for deployment in deployments:
         state = states.get(deployment.name, COLD)
-        for name, check in steps:
+        plain = always_only and is_plain(features, deployment, state, constraints)
+        for name, check in () if plain else steps:
             reason = check(features, deployment, state, constraints)
             if reason is not None:
                 rejected.append(Rejection(deployment, name, reason))

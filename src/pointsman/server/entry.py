@@ -20,7 +20,7 @@ import uvicorn
 from pointsman.config.discover import discover, probe_http
 from pointsman.config.load import load
 from pointsman.config.settings import Settings
-from pointsman.gateway import Gateway
+from pointsman.gateway import METRICS_DIRECTORY_VARIABLE, Gateway
 from pointsman.observe.logs import setup_logs
 from pointsman.server.app import App
 
@@ -91,6 +91,7 @@ def serve(
         "access_log": False,
         "log_level": "warning",
         "server_header": False,
+        "proxy_headers": False,
         "timeout_keep_alive": KEEP_ALIVE_S,
         "timeout_graceful_shutdown": DRAIN_S,
         "backlog": 2048,
@@ -104,5 +105,5 @@ def serve(
         if value:
             os.environ[variable] = value
     with tempfile.TemporaryDirectory(prefix="pointsman-metrics-") as directory:
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
+        os.environ[METRICS_DIRECTORY_VARIABLE] = directory
         uvicorn.run("pointsman.server.entry:create_app", factory=True, workers=workers, **options)
