@@ -179,6 +179,23 @@ def test_timeouts_of_the_file_hold_for_routes_that_state_none(read: Read) -> Non
     assert (quick.first_content_s, quick.idle_s, quick.whole_s, quick.total_s) == (5, 5, 5, 5)
 
 
+THINKS = "  - {model: openai/gpt-9, price: unknown, capabilities: [chat, reasoning]}\n"
+
+
+def test_a_route_with_a_model_that_reasons_waits_longer_for_content(read: Read) -> None:
+    routes = "routes: [{name: deep}, {name: plain, deployments: [openai/gpt-4.1]}]\n"
+    settings = read(THREE + THINKS + routes).settings
+    assert route(settings, "deep").timeouts.first_content_s == 120
+    assert route(settings, "plain").timeouts.first_content_s == 30
+    assert settings.timeouts.first_content_s == 120, "for requests that name a deployment"
+
+
+def test_a_stated_wait_holds_for_models_that_reason_too(read: Read) -> None:
+    settings = read(THREE + THINKS + "timeouts: {first_content_s: 40}\n").settings
+    assert route(settings).timeouts.first_content_s == 40
+    assert settings.timeouts.first_content_s == 40
+
+
 def test_every_part_of_a_policy_arrives(read: Read) -> None:
     settings = read(
         THREE
@@ -246,6 +263,7 @@ def test_a_second_account_is_like_the_first(read: Read) -> None:
     assert (old.path_style, old.query) == ("azure", "api-version=2024-10-21")
     assert old.endpoint.base_url == "https://eu.openai.azure.com"
     assert (new.path_style, new.query) == ("plain", "")
+    assert (old.key_header, new.key_header) == ("api-key", "api-key")
     first = only(settings, "azure-eu/gpt-4.1")
     assert first.residency == "eu"
     assert first.price is not None

@@ -10,6 +10,7 @@ from typing import Literal
 from pointsman.domain.call import Caller
 from pointsman.domain.call import Timeouts as Timeouts
 from pointsman.domain.deployment import Deployment
+from pointsman.providers.catalog import KeyHeader
 from pointsman.providers.transport import Endpoint
 from pointsman.routing.spec import FallbackSpec, PolicySpec
 
@@ -40,7 +41,8 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class ProviderSettings:
-    """A provider as it is reached. `path_style` azure puts the model into the path."""
+    """A provider as it is reached. `path_style` azure puts the model into the path; `key_header`
+    is where its key goes, None for the dialect's own header."""
 
     name: str
     dialect: str
@@ -49,6 +51,7 @@ class ProviderSettings:
     headers: Mapping[str, str] = field(default_factory=dict)
     path_style: Literal["plain", "azure"] = "plain"
     query: str = ""
+    key_header: KeyHeader | None = None
     kind: str = "hosted"
     """hosted, ollama, vllm, llamacpp: how load and models are asked for."""
 
@@ -133,4 +136,6 @@ class Settings:
     ledger: LedgerSettings = LedgerSettings()
     breaker: BreakerSettings = BreakerSettings()
     retry: RetrySettings = RetrySettings()
+    timeouts: Timeouts = Timeouts()
+    """Of requests that name a deployment instead of a route."""
     origin: str = "discovered"

@@ -19,6 +19,7 @@ from pointsman.domain.deployment import Tier
 DialectName = Literal["openai", "anthropic"]
 Kind = Literal["hosted", "ollama", "vllm", "llamacpp"]
 PathStyle = Literal["plain", "azure"]
+KeyHeader = Literal["authorization", "api-key", "x-api-key"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class ProviderRow:
     that may hold it (Ollama's is host:port; OPENAI_BASE_URL is left out on purpose: it usually
     points clients at us). usual_url: where a local server listens unless told otherwise.
     key_env: variables that may hold the key, first found wins. key_header: where the key goes
-    if not to the dialect's own header.
+    if not to the dialect's own header; authorization carries `Bearer KEY`, the others the key.
     path_style azure: /openai/deployments/{model}/chat/completions?api-version=… below a url
     that is the bare resource; a url that ends in /openai/v1 is plain. query: the default one.
     price_provider: its name in the price table, "" for none. otel_name: `gen_ai.provider.name`
@@ -47,7 +48,7 @@ class ProviderRow:
     kind: Kind = "hosted"
     path_style: PathStyle = "plain"
     query: str = ""
-    key_header: str = ""
+    key_header: KeyHeader | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     price_provider: str = ""
     default_models: tuple[tuple[str, Tier], ...] = ()
