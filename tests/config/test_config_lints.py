@@ -154,16 +154,25 @@ CASES = [
         ":9: routes[0].tiers: not looked at by strategy cost; write `strategy: tiers`",
     ),
     (
-        "quality that nobody states",
-        "routes: [{name: auto, strategy: hybrid, weights: {quality: 1}}]\n",
-        ":9: routes[0].weights: quality has weight, but no deployment of the route states its "
-        "`quality`; state it, in [0, 1]",
+        "quality that is the same everywhere",
+        "routes: [{name: auto}, {name: best, strategy: hybrid, weights: {quality: 1}, "
+        "deployments: [openai/gpt-4.1, anthropic/claude-sonnet-4-5], "
+        "sensitive_tiers: [workhorse, frontier, local]}]\n",
+        ":9: routes[1].weights: quality has weight, but all deployments of the route have the "
+        "same; state it, in [0, 1]",
     ),
     (
         "a wait that excludes nobody",
         "routes: [{name: auto, max_first_content_s: 60}]\n",
         ":9: routes[0].max_first_content_s: above timeouts.first_content_s, 30 s, so it excludes "
         "nobody; lower it",
+    ),
+    (
+        "a wait too short for a model that reasons",
+        "  - {model: openai/gpt-9, price: {input_usd: 1, output_usd: 2}, "
+        "capabilities: [chat, reasoning]}\ntimeouts: {first_content_s: 20}\n",
+        ":1: routes[0].timeouts.first_content_s: openai/gpt-9 may reason for longer than 20 s "
+        "before any content; the default is 120 for them; or give them a route",
     ),
     (
         "a route that hides a deployment",

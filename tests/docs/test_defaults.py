@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pointsman.config.resolve_routes import REASONING_FIRST_CONTENT_S
 from pointsman.config.settings import (
     BreakerSettings,
     LedgerSettings,
@@ -40,6 +41,10 @@ RECORDS: dict[str, object] = {
 @pytest.mark.parametrize(("record", "name", "value"), ROW.findall(TEXT))
 def test_a_default_is_as_documented(record: str, name: str, value: str) -> None:
     assert getattr(RECORDS[record], name) == float(value)
+
+
+def test_the_patience_with_reasoning_is_as_documented() -> None:
+    assert f"| `REASONING_FIRST_CONTENT_S` | {REASONING_FIRST_CONTENT_S} |" in TEXT
 
 
 def test_the_table_is_there() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from pointsman.config.problems import Path
-from pointsman.config.settings import Route
+from pointsman.config.resolve_routes import REASONING_FIRST_CONTENT_S
+from pointsman.config.settings import Route, Timeouts
 from pointsman.domain.deployment import TIERS
 from pointsman.routing.spec import Condition, PolicySpec
 
@@ -111,8 +112,9 @@ def _idle_keys(route: Route) -> Iterator[Finding]:
     if policy.tiers != _PLAIN.tiers and "tiers" not in strategies and "tier" not in weighed:
         yield ("tiers",), f"not looked at by strategy {policy.strategy}", "write `strategy: tiers`"
     quality = policy.weights.get("quality", 0) > 0
-    if quality and all(deployment.quality is None for deployment in route.deployments):
-        what = "quality has weight, but no deployment of the route states its `quality`"
+    known = {deployment.quality or deployment.tier for deployment in route.deployments}
+    if quality and len(known) == 1 and len(route.deployments) > 1:
+        what = "quality has weight, but all deployments of the route have the same"
         yield ("weights",), what, "state it, in [0, 1]"
 
 
@@ -121,6 +123,16 @@ def _idle_limit(route: Route) -> Iterator[Finding]:
     if expected is not None and expected > enforced:
         what = f"above timeouts.first_content_s, {enforced:g} s, so it excludes nobody"
         yield ("max_first_content_s",), what, "lower it"
+
+
+def _hasty(route: Route) -> Iterator[Finding]:
+    """A stated wait that is short for models that think before they speak."""
+    seconds = route.timeouts.first_content_s
+    thinking = [d.name for d in route.deployments if "reasoning" in d.capabilities]
+    if thinking and seconds < Timeouts().first_content_s:
+        what = f"{', '.join(thinking)} may reason for longer than {seconds:g} s before any content"
+        remedy = f"the default is {REASONING_FIRST_CONTENT_S:g} for them; or give them a route"
+        yield ("timeouts", "first_content_s"), what, remedy
 
 
 def _priceless(route: Route) -> Iterator[Finding]:
@@ -139,5 +151,6 @@ ROUTE_LINTS: tuple[Callable[[Route], Iterator[Finding]], ...] = (
     _dead_chains,
     _idle_keys,
     _idle_limit,
+    _hasty,
     _priceless,
 )

@@ -10,7 +10,7 @@ from pointsman.config.desk import Desk
 from pointsman.config.problems import Path, shown, suggest
 from pointsman.config.resolve_deployments import name_deployments, resolve_deployments
 from pointsman.config.resolve_providers import resolve_providers
-from pointsman.config.resolve_routes import resolve_routes
+from pointsman.config.resolve_routes import resolve_routes, timeouts_for
 from pointsman.config.schema import ConfigFile, KeyBlock, LedgerBlock
 from pointsman.config.selection import Pool
 from pointsman.config.settings import (
@@ -57,6 +57,7 @@ def resolve(file: ConfigFile, origin: str, desk: Desk) -> Resolved:
         ledger=_ledger(file.ledger, desk.base_dir),
         breaker=_breaker(file, desk),
         retry=RetrySettings(file.retry.ratio, file.retry.ttl_s, file.retry.floor_per_s),
+        timeouts=timeouts_for(deployments, file.timeouts, path=("timeouts",), desk=desk),
         origin=origin,
     )
     return Resolved(settings, {name: found[name].key_source for name in found})

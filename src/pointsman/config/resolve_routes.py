@@ -23,6 +23,10 @@ from pointsman.routing.spec import FallbackSpec, PolicySpec
 DEFAULT_ROUTE = RouteBlock(name="auto")
 """What there is when the file names no route."""
 
+REASONING_FIRST_CONTENT_S = 120.0
+"""How long a route with a model that reasons waits for content, unless told: such models think
+unseen for a minute and more (docs/architecture.md, defaults)."""
+
 FAILURE_KINDS: tuple[FailureKind, ...] = get_args(FailureKind)
 
 
@@ -32,12 +36,11 @@ def resolve_routes(
     deployments: tuple[Deployment, ...],
     desk: Desk,
 ) -> tuple[Route, ...]:
-    base = _timeouts(Timeouts(), timeouts, ("timeouts",), desk)
     if not blocks and not desk.left_out.get("routes"):
-        return (_resolve(DEFAULT_ROUTE, base, deployments, ("routes",), desk),)
+        return (_resolve(DEFAULT_ROUTE, timeouts, deployments, ("routes",), desk),)
     _check_names(blocks, desk)
     return tuple(
-        _resolve(block, base, deployments, desk.path("routes", index), desk)
+        _resolve(block, timeouts, deployments, desk.path("routes", index), desk)
         for index, block in enumerate(blocks)
     )
 
@@ -62,7 +65,7 @@ def _check_names(blocks: Sequence[RouteBlock], desk: Desk) -> None:
 
 def _resolve(
     block: RouteBlock,
-    base: Timeouts,
+    timeouts: TimeoutsBlock,
     deployments: tuple[Deployment, ...],
     path: Path,
     desk: Desk,
@@ -80,7 +83,7 @@ def _resolve(
         deployments=mine,
         policy=_policy(block, mine, deployments, path, desk),
         fallback=_fallback(block.fallback, everything, (*path, "fallback"), desk),
-        timeouts=_timeouts(base, block.timeouts, (*path, "timeouts"), desk),
+        timeouts=timeouts_for(mine, timeouts, block.timeouts, path=(*path, "timeouts"), desk=desk),
         aliases=block.aliases,
         baseline=next(iter(everything.matching(block.baseline)), None) if block.baseline else None,
     )
@@ -164,22 +167,34 @@ def _fallback(block: FallbackBlock, pool: Pool, path: Path, desk: Desk) -> Fallb
     )
 
 
-def _timeouts(base: Timeouts, block: TimeoutsBlock, path: Path, desk: Desk) -> Timeouts:
-    """Lay the stated ones over the base.
-
-    A stated total pulls down those that are not stated; two stated ones that contradict are
-    an error.
-    """
-    keys = ("connect_s", "first_content_s", "idle_s", "whole_s")
-    stated = {
-        key: value for key in (*keys, "total_s") if (value := getattr(block, key)) is not None
-    }
-    times = replace(base, **stated)
-    for key in keys:
+def timeouts_for(
+    deployments: Sequence[Deployment], *blocks: TimeoutsBlock, path: Path, desk: Desk
+) -> Timeouts:
+    """Lay the blocks over the defaults for these deployments; `path` is the last block's."""
+    reasons = any("reasoning" in deployment.capabilities for deployment in deployments)
+    times = Timeouts(first_content_s=REASONING_FIRST_CONTENT_S) if reasons else Timeouts()
+    for block in blocks:
+        times = _laid(times, block)
+    for key in _stated(blocks[-1]):
         seconds: float = getattr(times, key)
-        if seconds > times.total_s and key in stated:
+        if seconds > times.total_s:
             what = f"{seconds:g} s is longer than total_s, {times.total_s:g} s"
             desk.complain((*path, key), what, "lower it or raise total_s")
-        elif seconds > times.total_s:
-            times = replace(times, **{key: times.total_s})
     return times
+
+
+def _laid(base: Timeouts, block: TimeoutsBlock) -> Timeouts:
+    """Lay the stated ones over the base; a total pulls down those that are not stated."""
+    stated = _stated(block)
+    times = replace(base, **stated)
+    late = {
+        key: times.total_s
+        for key in ("connect_s", "first_content_s", "idle_s", "whole_s")
+        if key not in stated and getattr(times, key) > times.total_s
+    }
+    return replace(times, **late)
+
+
+def _stated(block: TimeoutsBlock) -> dict[str, float]:
+    keys = ("connect_s", "first_content_s", "idle_s", "whole_s", "total_s")
+    return {key: value for key in keys if (value := getattr(block, key)) is not None}

@@ -120,7 +120,10 @@ class TimeoutsBlock(Block, frozen=True, kw_only=True):
     ] = None
     first_content_s: Annotated[
         Seconds | None,
-        Meta(description="From sending to the first content, in seconds; default 30."),
+        Meta(
+            description="From sending to the first content, in seconds; default 30, and 120 on a "
+            "route with a model that reasons."
+        ),
     ] = None
     idle_s: Annotated[
         Seconds | None, Meta(description="Between two pieces of a stream, in seconds; default 30.")
