@@ -86,7 +86,8 @@ def decision() -> Decision:
     return Decision(
         route="auto",
         strategy="hybrid",
-        candidates=(Candidate(small, 0.75, (("cost", 1.0, 0.75),), 120, 0.5),),
+        candidates=(Candidate(small, 0.75, (0.75,), 120, 0.5),),
+        scorers=(("cost", 1.0),),
         rejected=(Rejection(large, "affordable", "would cost $0.02, the limit is $0.01"),),
         propensity=0.95,
         picker="best",

@@ -92,11 +92,12 @@ def test_the_decision_is_kept_as_compact_json(
         {
             "deployment": "acme/small",
             "score": 0.75,
-            "parts": [["cost", 1.0, 0.75]],
+            "parts": [0.75],
             "cost_nano": 120,
             "seconds": 0.5,
         }
     ]
+    assert kept["scorers"] == [["cost", 1.0]]
     assert kept["rejected"][0]["filter"] == "affordable"
     assert kept["propensity"] == 0.95
     recorded = entry_by_id(path, made.request_id)

@@ -180,8 +180,11 @@ def test_scores_parts_and_propensity_are_in_range_and_the_rest_is_ranked(
     assert 0 < decision.propensity <= 1 + 1e-9
     for candidate in decision.candidates:
         assert 0 <= candidate.score <= 1
-        assert all(0 <= score <= 1 + 1e-9 for _, _, score in candidate.parts)
-        total = sum(weight * score for _, weight, score in candidate.parts)
+        assert all(0 <= score <= 1 + 1e-9 for score in candidate.parts)
+        total = sum(
+            weight * score
+            for (_, weight), score in zip(decision.scorers, candidate.parts, strict=True)
+        )
         assert candidate.score == pytest.approx(total, abs=1e-6)
     rest = [candidate.score for candidate in decision.candidates[1:]]
     assert rest == sorted(rest, reverse=True)

@@ -171,7 +171,10 @@ def _candidates(decision: Decision) -> list[Description]:
             "tier": candidate.deployment.tier,
             "score": round(candidate.score, 4),
             "cost_usd": None if candidate.cost_nano is None else float(to_usd(candidate.cost_nano)),
-            "parts": {name: round(score, 4) for name, _, score in candidate.parts},
+            "parts": {
+                name: round(score, 4)
+                for (name, _), score in zip(decision.scorers, candidate.parts, strict=True)
+            },
         }
         for candidate in decision.candidates
     ]

@@ -70,7 +70,7 @@ class LedgerBlock(Block, frozen=True, kw_only=True):
     ] = None
     flush_s: Annotated[
         float, Meta(gt=0, le=60, description="Longest wait before entries are written, in seconds.")
-    ] = 0.05
+    ] = 0.2
     batch_rows: Annotated[
         int, Meta(ge=1, le=100_000, description="Entries that are written at once.")
     ] = 512

@@ -121,7 +121,7 @@ class LedgerSettings:
     """path None keeps the ledger in memory."""
 
     path: Path | None = None
-    flush_s: float = 0.05
+    flush_s: float = 0.2
     batch_rows: int = 512
 
 

@@ -136,6 +136,7 @@ def decision_json(decision: Decision) -> str:
             "propensity": decision.propensity,
             "rule": decision.rule,
             "why": decision.why,
+            "scorers": decision.scorers,
             "candidates": [
                 {
                     "deployment": each.deployment.name,

@@ -98,7 +98,7 @@ class SqliteLedger:
         self,
         path: Path,
         clock: Clock,
-        flush_s: float = 0.05,
+        flush_s: float = 0.2,
         batch_rows: int = 512,
         *,
         pending_rows: int = 100_000,

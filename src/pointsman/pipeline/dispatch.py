@@ -229,6 +229,8 @@ class Dispatch:
 
 def _is_last(plan: Plan, failures: Sequence[Failed]) -> bool:
     """Nothing is left to try after this attempt."""
+    if not failures:
+        return plan.max_attempts <= 1 or len(plan.chain) <= 1
     tried = {failed.deployment for failed in failures}
     attempts = sum(1 for failed in failures if failed.kind is not None)
     left = sum(1 for each in plan.chain if each.name not in tried)

@@ -171,7 +171,7 @@ class AiohttpTransport:
                 request.method,
                 url,
                 data=_body(request.body),
-                headers={**request.headers, "accept-encoding": "identity"},
+                headers={**request.headers, **dict(request.once), "accept-encoding": "identity"},
                 allow_redirects=False,
                 ssl=True if context is None else context,
                 trace_request_ctx=trace,

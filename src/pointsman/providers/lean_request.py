@@ -9,6 +9,7 @@ RFC 9110 section 5 and RFC 9112 section 3.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -101,7 +102,13 @@ def check_request(request: HttpRequest) -> None:
         raise unsendable(
             f"path {request.path!r}: it starts with a slash and is percent-encoded ASCII"
         )
-    for name, value in request.headers.items():
+    check_headers(request.headers.items())
+    check_headers(request.once)
+
+
+def check_headers(headers: Iterable[tuple[str, str]]) -> None:
+    """Raise TransportError("protocol", sent=False) for a header that must not go on a wire."""
+    for name, value in headers:
         lower = name.lower()
         if _TOKEN.fullmatch(name) is None:
             raise unsendable(f"header name {name!r} is not a token")
@@ -134,6 +141,11 @@ class Heads:
             if len(self._kept) >= _HEADS_KEPT:
                 self._kept.clear()
             self._kept[key] = start
+        if request.once:
+            check_headers(request.once)
+            start += "".join([f"{name}: {value}\r\n" for name, value in request.once]).encode(
+                "latin-1"
+            )
         if request.body or request.method not in ("GET", "DELETE"):
             return b"%bcontent-length: %d\r\n\r\n" % (start, len(request.body))
         return start + b"\r\n"

@@ -58,6 +58,8 @@ class HttpRequest:
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
     method: str = "POST"
+    once: tuple[tuple[str, str], ...] = ()
+    """Headers of this request alone. What is in `headers` is rendered once and kept."""
 
 
 class HttpResponse(Protocol):

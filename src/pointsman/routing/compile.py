@@ -34,6 +34,8 @@ class Variant:
     explore: float = 0.0
     explore_tier_only: bool = False
     note: str = ""
+    names: tuple[tuple[str, float], ...] = ()
+    """(name, weight) of the scorers, as a Decision shows them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +179,7 @@ def _variant(
         odds=PICKERS[picker],
         explore=explore if explores and picker in ("best", "power_of_two") else 0.0,
         explore_tier_only=scope == "tier",
+        names=tuple(used.items()),
     )
 
 

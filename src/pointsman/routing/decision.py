@@ -10,13 +10,14 @@ from pointsman.domain.deployment import Deployment
 class Candidate(msgspec.Struct, frozen=True):
     """A deployment that passed every filter.
 
-    `score` in [0, 1] is the weighted mean of `parts`, each (scorer, weight, score in [0, 1]).
+    `score` in [0, 1] is the weighted mean of `parts`: what each of the decision's `scorers` gave,
+    in [0, 1].
     `cost_nano` is the estimated cost, None for an unknown price; `seconds` the estimated time.
     """
 
     deployment: Deployment
     score: float
-    parts: tuple[tuple[str, float, float], ...] = ()
+    parts: tuple[float, ...] = ()
     cost_nano: int | None = None
     seconds: float | None = None
 
@@ -42,5 +43,7 @@ class Decision(msgspec.Struct, frozen=True):
     rejected: tuple[Rejection, ...]
     propensity: float
     picker: str
+    scorers: tuple[tuple[str, float], ...] = ()
+    """(name, weight), in the order of every candidate's `parts`."""
     rule: str = ""
     why: str = ""

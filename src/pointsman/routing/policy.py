@@ -68,10 +68,10 @@ def decide(
         )
     # By columns, not by candidates: one pass per scorer, and the rows fall out of a zip.
     sums = [0.0] * len(options)
-    columns: list[list[tuple[str, float, float]]] = []
-    for name, weight, scorer in variant.scorers:
+    columns: list[list[float]] = []
+    for _, weight, scorer in variant.scorers:
         column = scorer(features, options, policy.ranks)
-        columns.append([(name, weight, part) for part in column])
+        columns.append(column)
         sums = [total + weight * part for total, part in zip(sums, column, strict=True)]
     scores = [total if total < 1.0 else 1.0 for total in sums]  # rounding may add a little
     odds = _odds(variant, features, options, scores)
@@ -95,6 +95,7 @@ def decide(
         rejected=tuple(rejected),
         propensity=odds[first],
         picker=variant.picker,
+        scorers=variant.names,
         rule=rule.name if rule else "",
         why=_why(variant, candidates, rejected, odds[first]),
     )
@@ -210,7 +211,7 @@ def explain(decision: Decision) -> JsonObject:
             "score": round(candidate.score, 4),
             "parts": {
                 name: {"weight": round(weight, 4), "score": round(score, 4)}
-                for name, weight, score in candidate.parts
+                for (name, weight), score in zip(decision.scorers, candidate.parts, strict=True)
             },
             "estimated_cost_nano_usd": candidate.cost_nano,
             "estimated_cost": None
