@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,11 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 DEFAULT_FILE = "pointsman.yaml"
+WHOLE = frozenset({"tier", "key", "dialect", "context", "output"})
+"""Columns whose cells stay on one line; names and prices may go on in a second."""
+
+BESIDE_NAME = 55
+"""Characters that the other columns of the deployments need at least."""
 
 
 @click.command(
@@ -97,7 +103,21 @@ def print_description(description: dict[str, Any], console: Console) -> None:
     for warning in warnings:
         remedy = f"; {warning['remedy']}" if warning["remedy"] else ""
         where = f"{description['origin']}:{warning['line']}: {warning['path']}"
-        console.print(f"  {where}: {warning['what']}{remedy}", markup=False, soft_wrap=True)
+        _say(console, f"  {where}: {warning['what']}{remedy}")
+
+
+def _say(console: Console, text: str) -> None:
+    """Print a line; where a terminal is too narrow, go on below it, further in."""
+    if console.is_terminal:
+        indent = " " * (len(text) - len(text.lstrip()) + 4)
+        text = textwrap.fill(
+            text,
+            console.width,
+            subsequent_indent=indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    console.print(text, markup=False, soft_wrap=True)
 
 
 def _table(title: str, *heads: str) -> Any:
@@ -106,20 +126,16 @@ def _table(title: str, *heads: str) -> Any:
 
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for head in heads:
-        table.add_column(head, overflow="fold", no_wrap=head in ("name", "tier", "key"))
+        table.add_column(head, overflow="fold", no_wrap=head in WHOLE)
     return table
 
 
 def _print_server(description: dict[str, Any], console: Console) -> None:
     server = description["server"]
     keys = ", ".join(key["name"] for key in server["keys"]) or "none: anybody may call"
-    console.print(
-        f"listens on {server['address']}, {server['workers']} worker(s)",
-        markup=False,
-        soft_wrap=True,
-    )
-    console.print(f"callers' keys: {keys}", markup=False, soft_wrap=True)
-    console.print(f"ledger: {description['ledger'] or 'in memory'}", markup=False, soft_wrap=True)
+    _say(console, f"listens on {server['address']}, {server['workers']} worker(s)")
+    _say(console, f"callers' keys: {keys}")
+    _say(console, f"ledger: {description['ledger'] or 'in memory'}")
 
 
 def _print_providers(description: dict[str, Any], console: Console) -> None:
@@ -141,9 +157,11 @@ def _print_deployments(description: dict[str, Any], console: Console) -> None:
         "price",
         "context",
         "output",
-        "can",
     )
     order = {"frontier": 0, "workhorse": 1, "local": 2}
+    longest = max((len(each["name"]) for each in description["deployments"]), default=0)
+    table.columns[1].min_width = min(longest, max(20, console.width - BESIDE_NAME))
+    able: dict[str, list[str]] = {}
     for each in sorted(description["deployments"], key=lambda one: order[one["tier"]]):
         table.add_row(
             each["tier"],
@@ -151,9 +169,11 @@ def _print_deployments(description: dict[str, Any], console: Console) -> None:
             each["price"],
             _number(each["context_tokens"]),
             _number(each["output_tokens"]),
-            ", ".join(each["capabilities"]),
         )
+        able.setdefault(", ".join(each["capabilities"]) or "nothing", []).append(each["name"])
     console.print(table)
+    for abilities, names in able.items():
+        _say(console, f"  {', '.join(names)} can: {abilities}")
 
 
 def _print_route(route: dict[str, Any], console: Console) -> None:
@@ -161,22 +181,18 @@ def _print_route(route: dict[str, Any], console: Console) -> None:
     console.print(f"\n[bold]Route {route['name']}[/]{aliases}: strategy {route['strategy']}")
     ranked = ", ".join(_candidate(each) for each in route["candidates"]) or "nobody"
     how = f"drawn by {route['picker']} from" if route["by_lot"] else "in this order"
-    console.print(f"  a typical request: {how}: {ranked}", markup=False, soft_wrap=True)
+    _say(console, f"  a typical request: {how}: {ranked}")
     for each in route["rejected"]:
-        console.print(f"  not {each['deployment']}: {each['reason']}", markup=False, soft_wrap=True)
+        _say(console, f"  not {each['deployment']}: {each['reason']}")
     for rule in route["rules"]:
-        console.print(
-            f"  rule {rule['name']}: when {rule['when']}: {_use(rule)}",
-            markup=False,
-            soft_wrap=True,
-        )
+        _say(console, f"  rule {rule['name']}: when {rule['when']}: {_use(rule)}")
     _print_fallback(route["fallback"], console)
     times = route["timeouts"]
-    console.print("  timeouts: " + ", ".join(f"{k[:-2]} {v:g} s" for k, v in times.items()))
+    _say(console, "  timeouts: " + ", ".join(f"{k[:-2]} {v:g} s" for k, v in times.items()))
     limits = {key: value for key, value in route["limits"].items() if value}
     limits.pop("sensitive_tiers", None)
     if limits:
-        console.print(f"  hard limits: {', '.join(f'{k} {v}' for k, v in limits.items())}")
+        _say(console, f"  hard limits: {', '.join(f'{k} {v}' for k, v in limits.items())}")
 
 
 def _candidate(candidate: dict[str, Any]) -> str:
@@ -205,6 +221,6 @@ def _print_fallback(fallback: dict[str, Any], console: Console) -> None:
         kinds.setdefault(tuple(names), []).append(kind)
     for names, same in kinds.items():
         then = " → ".join(names) or "give up"
-        console.print(f"  after {', '.join(same)}: {then}", markup=False, soft_wrap=True)
+        _say(console, f"  after {', '.join(same)}: {then}")
     for name, reason in fallback["skipped"].items():
-        console.print(f"  passed over: {name}: {reason}", markup=False, soft_wrap=True)
+        _say(console, f"  passed over: {name}: {reason}")
