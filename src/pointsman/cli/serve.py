@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import threading
 
 import click
 
@@ -21,6 +24,7 @@ import click
     default="INFO",
     show_default=True,
 )
+@click.option("--with-parent", is_flag=True, help="End when standard input is closed.")
 def serve(
     config: str | None,
     host: str | None,
@@ -28,6 +32,7 @@ def serve(
     workers: int | None,
     ledger: str | None,
     log_level: str,
+    with_parent: bool,
 ) -> None:
     """Serve the OpenAI and Anthropic APIs on one address.
 
@@ -56,6 +61,8 @@ def serve(
     click.echo(f"ledger: {where}", err=True)
     click.echo(f"listening on http://{host}:{port} with {workers} worker(s)", err=True)
     sys.stderr.flush()
+    if with_parent:
+        threading.Thread(target=_follow_parent, name="follow parent", daemon=True).start()
     run(
         host,
         port,
@@ -65,3 +72,10 @@ def serve(
         ledger=ledger,
         log_level=log_level.upper(),
     )
+
+
+def _follow_parent() -> None:
+    """End as on SIGTERM when whoever holds the other end of standard input has gone."""
+    while os.read(0, 4096):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)

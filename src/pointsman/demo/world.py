@@ -87,7 +87,8 @@ async def world(
         gateway = Child(
             "gateway",
             [
-                *(sys.executable, "-m", "pointsman", "serve", "--log-level", "WARNING"),
+                *(sys.executable, "-m", "pointsman", "serve", "--with-parent"),
+                *("--log-level", "WARNING"),
                 *("--config", str(config), "--port", str(port)),
             ],
             ready="^listening on ",
