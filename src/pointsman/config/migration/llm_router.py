@@ -91,14 +91,15 @@ def _deployment(
     reached = _provider(model, provider, draft, known, urls)
     if reached is None:
         return None
-    prices = [model.number(model.spelt(f"cost_per_million_{side}")) for side in ("input", "output")]
     row = known.providers.get(PROVIDERS.get(provider, provider))
+    facts = known.facts_of(row.name if row else provider, name)
+    prices = [model.number(model.spelt(f"cost_per_million_{side}")) for side in ("input", "output")]
     entry: Entry = {"name": re.sub(r"[\s*]+", "-", name), "provider": reached, "model": name}
     entry["tier"] = "local" if row is not None and row.is_local else tier
     if prices[0] is not None and prices[1] is not None:
         free = not any(prices)
         entry["price"] = "free" if free else {"input_usd": prices[0], "output_usd": prices[1]}
-    elif known.facts_of(row.name if row else provider, name) is None:
+    elif facts is None:
         entry["price"] = "unknown"
     tokens = model.whole(model.spelt("max_tokens"))
     if tokens is not None and tokens > 0:
@@ -107,7 +108,9 @@ def _deployment(
         model.note("changed", text, model.spelt("max_tokens"))
     words = model.words("capabilities")
     if words:
-        entry["capabilities"] = _capabilities(words)
+        # Their words are about subjects: what the model is known to do stays.
+        able = sorted(facts.capabilities) if facts else ()
+        entry["capabilities"] = list(dict.fromkeys((*able, *_capabilities(words))))
     draft.deployments.append(entry)
     return str(entry["name"])
 
