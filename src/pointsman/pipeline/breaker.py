@@ -86,8 +86,10 @@ class Breaker:
         self._refused = 0
         self._openings = 0
         self._state: State = "closed"
+        self.is_closed = True
+        """As `state` was last set: a closed breaker does not open by time alone."""
         self._until = 0.0
-        self._cooling_until = 0.0
+        self.cooling_until = 0.0
         self._ramp_from = 0.0
         self._probing = False
         self.reason = ""
@@ -109,7 +111,7 @@ class Breaker:
         """The share of calls in [0, 1] that would be let through now."""
         # 1. cooling after a 429: none. 2. by state.
         now = self._clock.now()
-        if now < self._cooling_until:
+        if now < self.cooling_until:
             return 0.0
         match self.state:
             case "closed":
@@ -122,15 +124,11 @@ class Breaker:
                 done = (now - self._ramp_from) / self._settings.ramp_s
                 return min(1.0, RAMP_START + (1.0 - RAMP_START) * done)
 
-    def is_calm(self, now: float) -> bool:
-        """Closed and not cooling: nothing here changes by time alone."""
-        return self._state == "closed" and now >= self._cooling_until
-
     @property
     def reopens_in_s(self) -> float:
         """Seconds until a closed track may be tried again; 0 where it may be tried now."""
         now = self._clock.now()
-        until = self._cooling_until
+        until = self.cooling_until
         if self.state == "open":
             until = max(until, self._until)
         return max(0.0, until - now)
@@ -178,7 +176,7 @@ class Breaker:
         now = self._clock.now()
         if kind == "throttled":
             wait = min(max(retry_after_s or 0.0, 1.0), self._settings.retry_after_max_s)
-            self._cooling_until = max(self._cooling_until, now + wait)
+            self.cooling_until = max(self.cooling_until, now + wait)
             self.reason = "throttled"
             return
         if kind == "refused":
@@ -211,6 +209,7 @@ class Breaker:
         self._openings += 1
         self.opened += 1
         self._state = "open"
+        self.is_closed = False
         self._until = now + wait
         self.reason = reason
 
@@ -222,6 +221,7 @@ class Breaker:
 
     def _close(self) -> None:
         self._state = "closed"
+        self.is_closed = True
         self._openings = 0
         self.reason = ""
 

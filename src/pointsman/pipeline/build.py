@@ -45,15 +45,16 @@ class DeploymentStack:
         self._version = -1
         self._fresh_until = 0.0
 
-    def state(self) -> DeploymentState:
-        """What a policy may know of this deployment now.
+    def state(self, now: float | None = None) -> DeploymentState:
+        """What a policy may know of this deployment now (in the clock's seconds).
 
         Every decision asks every deployment, and most have not changed since: what was read is
         kept while nothing was measured, nothing that time changes is in it, and no guard acts.
         """
-        meter = self.meter
-        now = self._clock.now()
-        is_calm = self.breaker.is_calm(now)
+        meter, breaker = self.meter, self.breaker
+        if now is None:
+            now = self._clock.now()
+        is_calm = breaker.is_closed and now >= breaker.cooling_until
         if is_calm and meter.version == self._version and now < self._fresh_until:
             return self._state
         state = self._read()

@@ -79,7 +79,8 @@ class Dispatch:
 
     def consider(self, features: RequestFeatures, rng: Random, turn: int) -> Decision:
         """Decide, with the states as they are now; calls nobody and changes nothing."""
-        states = {name: stack.state() for name, stack in self._own}
+        now = self._clock.now()
+        states = {name: stack.state(now) for name, stack in self._own}
         return decide(
             self.policy, self.route.name, features, self.route.deployments, states, rng, turn
         )

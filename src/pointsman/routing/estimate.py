@@ -86,6 +86,28 @@ def first_content_s(deployment: Deployment, state: DeploymentState) -> float:
     return SPEED_PRIORS[deployment.tier].first_content_s if measured is None else measured
 
 
+def expect(
+    features: RequestFeatures, deployment: Deployment, state: DeploymentState
+) -> tuple[int | None, float]:
+    """Return expected_cost and expected_seconds in one go: every decision asks it of everybody."""
+    prior = SPEED_PRIORS[deployment.tier]
+    first, each = state.ttft_s, state.per_token_s
+    output = features.output_tokens
+    seconds = (prior.first_content_s if first is None else first) + output * (
+        prior.per_token_s if each is None else each
+    )
+    price = deployment.price
+    if price is None:
+        return None, seconds
+    scale = state.token_scale
+    tokens = features.input_tokens
+    if scale != 1.0:
+        tokens = int(tokens * scale) + 1
+    rates = price.rates_for(tokens) if price.steps else price.rates
+    cost = -(-tokens * rates.input // MILLION) - (-output * rates.output // MILLION)
+    return cost, seconds
+
+
 def expected_seconds(
     features: RequestFeatures, deployment: Deployment, state: DeploymentState
 ) -> float:

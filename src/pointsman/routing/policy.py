@@ -13,7 +13,7 @@ from pointsman.domain.deployment import Deployment
 from pointsman.domain.money import format_usd
 from pointsman.routing.compile import COLD_BELOW, Policy, Variant, compile_policy
 from pointsman.routing.decision import Candidate, Decision, Rejection
-from pointsman.routing.estimate import expected_cost, expected_seconds
+from pointsman.routing.estimate import expect
 from pointsman.routing.filters import ASKED, FILTERS, Constraints, is_plain
 from pointsman.routing.pickers import Pool, Random, draw, explored, place_of
 from pointsman.routing.scorers import Option
@@ -137,14 +137,7 @@ def _sift(
                 rejected.append(Rejection(deployment, name, reason))
                 break
         else:
-            options.append(
-                Option(
-                    deployment,
-                    state,
-                    expected_cost(features, deployment, state),
-                    expected_seconds(features, deployment, state),
-                )
-            )
+            options.append(Option(deployment, state, *expect(features, deployment, state)))
     return options, rejected
 
 
