@@ -15,6 +15,7 @@ import msgspec
 
 from pointsman.demo.client import Answered
 from pointsman.domain.deployment import Tier
+from pointsman.domain.money import format_usd
 from pointsman.domain.usage import Price
 from pointsman.testing.journal import JournalEntry
 
@@ -181,7 +182,7 @@ def audit(
             == Counter(each.request_id for each in answers),
             f"{len(ledger)} entries, {len(answers)} requests",
         ),
-        Check("a request's cost is the sum of its attempts", total == parts, f"{total} nano-USD"),
+        Check("a request's cost is the sum of its attempts", total == parts, format_usd(total)),
         *(_same_bill(name, entries, prices[name], ledger) for name, entries in journals.items()),
         Check(
             "secrets and personal data stayed on this machine",
@@ -208,9 +209,12 @@ def _same_bill(
         sum(each.output for each in tried),
         sum(each.cost_nano for each in tried),
     )
-    found = "{} + {} tokens, {} nano-USD".format
     return Check(
-        f"the ledger and {name}'s own journal agree",
+        f"ledger and journal of {name} agree",
         billed == booked,
-        found(*billed) if billed == booked else f"{found(*billed)} billed, {found(*booked)} booked",
+        _bill(*billed) if billed == booked else f"{_bill(*billed)} billed, {_bill(*booked)} booked",
     )
+
+
+def _bill(input: int, output: int, cost_nano: int) -> str:
+    return f"{input} + {output} tokens, {format_usd(cost_nano)}"

@@ -19,10 +19,9 @@ from pointsman.domain.money import format_usd
 _COLUMNS: tuple[tuple[str, Literal["left", "right"], int], ...] = (
     ("#", "right", 0),
     ("kind", "left", 0),
-    ("route", "left", 110),
+    ("route", "left", 96),
     ("model", "left", 0),
-    ("in", "right", 96),
-    ("out", "right", 96),
+    ("tokens", "right", 90),
     ("cost", "right", 0),
     ("s", "right", 0),
 )
@@ -58,14 +57,13 @@ def request_table(answers: Sequence[Answered], ledger: Sequence[Booked], width: 
             if booked.asked_for.startswith(booked.route)
             else booked.route,
             "model": Text(booked.model, style=colour),
-            "in": str(booked.input),
-            "out": str(booked.output),
+            "tokens": f"{booked.input}+{booked.output}",
             "cost": format_usd(booked.cost_nano),
             "s": f"{booked.seconds:.2f}",
         }
         table.add_row(
             *(cells[heading] for heading in shown),
-            f"fell back from {', '.join(failed)}" if failed else booked.why,
+            f"after {', '.join(failed)}" if failed else booked.why,
             style="yellow" if failed else "",
         )
     return table
