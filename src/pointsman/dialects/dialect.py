@@ -30,6 +30,9 @@ class Progress(Protocol):
     """Content (text, reasoning, a tool call) has come: the reply is committed."""
     ended: bool
     """The protocol's own end was seen: a finish reason (OpenAI), message_stop (Anthropic)."""
+    done: bool
+    """Nothing more will come: `[DONE]` (OpenAI; usage may stand between it and the finish
+    reason), message_stop (Anthropic)."""
     usage: Usage | None
     finish: str | None
     """Why it finished, in the words of `FinishReason`."""

@@ -172,6 +172,16 @@ def read_answer(
     )
 
 
+def fields_of(data: bytes) -> dict[str, Any]:
+    """Read the whole of an event that was decoded in part; parts that were skipped may be
+    broken. Raise ProviderFailure("malformed") then."""
+    try:
+        fields = orjson.loads(data)
+    except ValueError:
+        raise malformed("the provider's stream has an event that is not JSON") from None
+    return fields if type(fields) is dict else {}
+
+
 def in_stream(error: object) -> ProviderFailure:
     """Read an error that came inside a 200: the value of `error`, or the whole object."""
     said = read_error(error)

@@ -28,6 +28,9 @@ from pointsman.pipeline.service import Reply, Service
 CLIENT_CLOSED = 499
 """What logs and ledger show where the client left (nginx's code; nobody receives it)."""
 
+GONE = frozenset({"abandoned", "client_closed"})
+"""How a stream says that its reader left, or stopped reading."""
+
 
 def cost_of(attempts: list[Attempt]) -> int | None:
     """Sum the attempts' costs in nano-USD; None if any has an unknown price."""
@@ -71,9 +74,13 @@ class Account:
 
     def _closed(self, call: Call, outcome: Outcome) -> None:
         # A stream that failed after its content was told 200; the failure is in its outcome.
-        status = CLIENT_CLOSED if outcome.kind == "abandoned" else 200
-        code = "" if outcome.kind == "ok" else outcome.detail[:200] or outcome.kind
-        self._enter(call, outcome.kind, status, code, outcome)
+        # What ended it for a reason of ours is "abandoned" to the provider, not to the caller.
+        kind = outcome.kind
+        code = "" if kind == "ok" else outcome.detail[:200] or kind
+        is_gone = kind == "abandoned" and code in GONE
+        if kind == "abandoned" and not is_gone:
+            kind = "timeout" if code == DeadlineExceeded.code else "rejected"
+        self._enter(call, kind, CLIENT_CLOSED if is_gone else 200, code, outcome)
 
     def _enter(
         self,

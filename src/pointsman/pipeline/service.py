@@ -145,11 +145,16 @@ class Reply:
         self._listeners.append(listener)
 
     def fail(self, error: PointsmanError) -> None:
-        """End the stream with `error`: the reader gets it in place of the next piece."""
-        if self._outcome is None and self._failure is None:
+        """End the stream with `error`: the reader gets it in place of the next piece.
+
+        A stream whose proper end has been seen ends properly: only what may follow is lost."""
+        stream = self._stream
+        if self._outcome is not None or self._failure is not None:
+            return
+        if stream is None or not stream.has_ended():
             self._failure = error
-            if self._stream is not None:
-                self._stream.abort()
+        if stream is not None:
+            stream.abort()
 
     def __aiter__(self) -> Reply:
         return self
@@ -222,8 +227,8 @@ class Reply:
             else:
                 kind, detail = "abandoned", "" if failure is None else failure.code
             stream.abort()
-            if kind != "ok" and usage is not None:
-                # A cut stream has reported its beginning at most: output is what was seen.
+            if usage is not None and (kind != "ok" or usage.estimated):
+                # Only its beginning was reported: output is what was seen.
                 seen = self.tokens_if_left(stream.content_bytes()).output
                 usage = replace(usage, output=max(usage.output, seen), estimated=True)
             elif usage is None:

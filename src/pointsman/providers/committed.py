@@ -2,6 +2,11 @@
 
 One class for both ways of reading: through a Tap (pieces are bytes that pass) or a Decoder
 (pieces are lists of neutral events).
+
+A stream is over when its protocol says so, not when its connection closes: some providers keep
+that open. After the protocol's last word we wait `FAREWELL_S` for the end of the body, which
+lets the connection be used again; after a finish reason alone `TRAILING_S`, for the usage and
+the last word that may follow.
 """
 
 from __future__ import annotations
@@ -10,6 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
+from pointsman.clock import Clock
 from pointsman.dialects.dialect import Progress
 from pointsman.domain.usage import Usage
 from pointsman.errors import ProviderFailure
@@ -17,6 +23,12 @@ from pointsman.providers.transport import HttpResponse, TransportError
 
 HELD_BYTES = 1024 * 1024
 """The most a provider may send before its first content."""
+
+FAREWELL_S = 0.1
+"""Seconds for the end of a body whose last event has come; it is on its way, or never sent."""
+
+TRAILING_S = 2.0
+"""Seconds for what may follow a finish reason; usage is counted when the stream ends."""
 
 Piece = TypeVar("Piece", covariant=True)
 
@@ -35,19 +47,23 @@ P = TypeVar("P")
 class CommittedStream(Generic[P]):
     """Implements `pipeline.service.StreamBody`; call `commit` once before anything else."""
 
-    __slots__ = ("_done", "_held", "_lost", "_reader", "_response")
+    __slots__ = ("_clock", "_done", "_lost", "_reader", "_response", "held")
 
     def __init__(
         self,
         response: HttpResponse,
         reader: Reader[P],
         lost: Callable[..., ProviderFailure],
+        clock: Clock,
     ) -> None:
         self._response = response
         self._reader = reader
         self._lost = lost
-        self._held: deque[P] = deque()
+        self._clock = clock
+        self.held: deque[P] = deque()
+        """What came before the commit and is still to be handed out."""
         self._done = False
+        """`eof` was called: there is nothing more to read."""
 
     async def commit(self) -> None:
         """Hold back what comes until there is content, or a proper end without any.
@@ -63,23 +79,38 @@ class CommittedStream(Generic[P]):
                     "malformed", f"{received} bytes without content", code="upstream_protocol"
                 )
             if piece := self._read(data):
-                self._held.append(piece)
+                self.held.append(piece)
 
     async def next(self) -> P | None:
-        if self._held:
-            return self._held.popleft()
+        if self.held:
+            return self.held.popleft()
         while not self._done:
             if piece := self._read(await self._receive()):
                 return piece
         return None
 
     async def _receive(self) -> bytes:
+        if self._reader.ended:
+            return await self._receive_rest()
         try:
             return await self._response.read_some()
         except TransportError as error:
-            if self._reader.ended:
-                return b""  # All was said; only the connection's farewell was lost.
             raise self._lost(error, before_answer=False) from error
+
+    async def _receive_rest(self) -> bytes:
+        """Read what follows the proper end, for a while; b"" when that is all."""
+        response = self._response
+        is_done = self._reader.done
+        timer = self._clock.call_later(FAREWELL_S if is_done else TRAILING_S, response.abort)
+        try:
+            data = await response.read_some()
+            while is_done and data:
+                data = await response.read_some()
+            return data
+        except TransportError:
+            return b""  # All was said; only the connection's farewell was lost.
+        finally:
+            timer.cancel()
 
     def _read(self, data: bytes) -> P:
         if data:
@@ -88,9 +119,7 @@ class CommittedStream(Generic[P]):
         return self._reader.eof()
 
     def abort(self) -> None:
-        if not self._done:
-            self._done = True
-            self._response.abort()
+        self._response.abort()
 
     def has_ended(self) -> bool:
         return self._reader.ended

@@ -6,19 +6,24 @@ goes wrong on the way into a `ProviderFailure`. What is malformed or hostile sto
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import TypeVar
 from urllib.parse import quote
+
+from msgspec.structs import replace
 
 from pointsman.clock import Clock
 from pointsman.config.settings import ProviderSettings
 from pointsman.dialects import embeddings
 from pointsman.dialects.dialect import Dialect
 from pointsman.dialects.retry_after import retry_after_s
+from pointsman.domain.content import ToolCall
 from pointsman.domain.deployment import Deployment
-from pointsman.domain.reply import Event
+from pointsman.domain.reply import ChatReply, Event, Started
 from pointsman.domain.request import ChatRequest, EmbeddingsRequest
-from pointsman.domain.usage import Usage
+from pointsman.domain.usage import NO_USAGE, Usage
 from pointsman.errors import FailureKind, PointsmanError, ProviderFailure
 from pointsman.pipeline.call import Call
 from pointsman.pipeline.service import Reply, StreamBody
@@ -42,6 +47,11 @@ KIND_OF_FAULT: Mapping[TransportFault, FailureKind] = MappingProxyType(
         "too_large": "malformed",
     }
 )
+
+Dated = TypeVar("Dated", ChatReply, Started)
+
+ID_PREFIXES: Mapping[str, str] = MappingProxyType({"anthropic": "msg_"})
+"""What an answer's id begins with, by the client's dialect; other ones use OpenAI's word."""
 
 ERROR_BODY_BYTES = 64 * 1024
 """What we read of a provider's error answer."""
@@ -107,8 +117,8 @@ class Upstream:
             headers["api-key"] = key
         headers.update(self.provider.headers)
         headers["content-type"] = "application/json"
-        headers["x-pointsman-attempt-id"] = self._new_attempt_id()
-        return HttpRequest(self.provider.endpoint, path, body, headers)
+        once = (("x-pointsman-attempt-id", self._new_attempt_id()),)
+        return HttpRequest(self.provider.endpoint, path, body, headers, once=once)
 
     async def _send(self, http: HttpRequest) -> HttpResponse:
         try:
@@ -153,6 +163,8 @@ class Upstream:
     async def _embeddings(self, call: Call, response: HttpResponse, started: float) -> Reply:
         body = await self._read(response)
         usage = embeddings.check_reply(body)
+        if usage is None:
+            usage = Usage(input=call.expected_tokens[0], estimated=True)
         return self._reply(call, response, started, wire="openai", body=body, usage=usage)
 
     async def _whole(
@@ -161,30 +173,33 @@ class Upstream:
         body = await self._read(response)
         if call.wire == self.dialect.name:
             usage, finish = self.dialect.check_reply(body)
+            if usage is None:
+                usage = _estimate(call, self.dialect.parse_reply(body))
             return self._reply(
                 call, response, started, wire=call.wire, body=body, usage=usage, finish=finish
             )
-        chat = self.dialect.parse_reply(body)
-        reply = self._reply(call, response, started, finish=chat.finish, usage=chat.usage)
+        chat = self._dated(call, self.dialect.parse_reply(body))
+        usage = _estimate(call, chat) if chat.usage is NO_USAGE else chat.usage
+        reply = self._reply(call, response, started, finish=chat.finish, usage=usage)
         reply.chat = chat
-        if chat.usage.total == 0:
-            reply.usage = None
-        reply.body = b"".join(part.text.encode() for part in chat.parts if hasattr(part, "text"))
         return reply
 
     async def _stream(
         self, call: Call, request: ChatRequest, response: HttpResponse, started: float
     ) -> Reply:
         kind = response.headers.get("content-type", "text/event-stream")
-        if "event-stream" not in kind:
+        if "event-stream" not in kind.lower():
             raise await self._not_a_stream(response, kind)
         passes = call.wire == self.dialect.name
         body: CommittedStream[bytes] | CommittedStream[list[Event]]
         if passes:
-            body = CommittedStream(response, self.dialect.tap(request), self._lost)
+            body = CommittedStream(response, self.dialect.tap(request), self._lost, self._clock)
+            await body.commit()
         else:
-            body = CommittedStream(response, self.dialect.decoder(), self._lost)
-        await body.commit()
+            events = CommittedStream(response, self.dialect.decoder(), self._lost, self._clock)
+            await events.commit()
+            self._date(call, events.held)
+            body = events
         return self._reply(
             call,
             response,
@@ -193,6 +208,24 @@ class Upstream:
             stream=body,
             ttft_s=self._clock.now() - started,
         )
+
+    def _dated(self, call: Call, told: Dated) -> Dated:
+        """Fill in what the provider's dialect does not say and the client's must."""
+        return replace(
+            told,
+            id=told.id or _own_id(call),
+            model=told.model or self.deployment.model,
+            created=told.created or int(self._clock.wall()),
+        )
+
+    def _date(self, call: Call, held: deque[list[Event]]) -> None:
+        """See to it that the events begin with a whole `Started`."""
+        for events in held:
+            for place, event in enumerate(events):
+                if isinstance(event, Started):
+                    events[place] = self._dated(call, event)
+                    return
+        held.appendleft([self._dated(call, Started("", ""))])
 
     async def _not_a_stream(self, response: HttpResponse, kind: str) -> PointsmanError:
         body = await self._read(response)
@@ -248,3 +281,16 @@ class Upstream:
 
     def __repr__(self) -> str:
         return f"Upstream({self.deployment.name} at {self.provider.endpoint.base_url})"
+
+
+def _own_id(call: Call) -> str:
+    return ID_PREFIXES.get(call.wire or "", "chatcmpl-") + call.id.removeprefix("req_")
+
+
+def _estimate(call: Call, chat: ChatReply) -> Usage:
+    """Count what a provider did not report, as for a stream: a token for four bytes of content."""
+    size = 0
+    for part in chat.parts:
+        said = part.name + part.arguments if isinstance(part, ToolCall) else part.text
+        size += len(said.encode())
+    return Usage(input=call.expected_tokens[0], output=-(-size // 4), estimated=True)

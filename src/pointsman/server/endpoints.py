@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -15,10 +16,10 @@ from pointsman.domain.call import Caller
 from pointsman.domain.content import JsonObject
 from pointsman.domain.money import to_usd
 from pointsman.domain.request import ChatRequest, Request, RouteOptions, Source
-from pointsman.errors import DeadlineExceeded, PointsmanError
+from pointsman.errors import DeadlineExceeded, Overloaded, PointsmanError
 from pointsman.pipeline.call import Call
 from pointsman.pipeline.service import Reply
-from pointsman.server.exchange import ClientGone, Exchange
+from pointsman.server.exchange import ClientGone, Exchange, Watch
 from pointsman.server.options import Asked, take_options
 
 EVENT_STREAM = b"text/event-stream; charset=utf-8"
@@ -26,6 +27,8 @@ STREAM_HEADERS = ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")
 """The second one tells nginx not to hold a stream back."""
 
 GONE = "client_closed"
+
+_log = logging.getLogger("pointsman")
 
 
 class Answers(Protocol):
@@ -152,23 +155,29 @@ class Endpoints:
 
         def left() -> None:
             # 1. nothing committed yet: cancel the work. 2. a stream: end it, which closes the
-            # provider's connection; what was used is accounted either way.
-            if reply is None:
-                task.cancel()
-            else:
+            # provider's connection; what was used is accounted either way. 3. a reader that
+            # stalls: nothing but a cancel gets us out of the writing.
+            if reply is not None:
                 reply.fail(PointsmanError("the client left", code=GONE))
+            if reply is None or exchange.writing is not None:
+                task.cancel()
 
         watch = exchange.watch(left)
         try:
             async with await self._gateway.handle(call) as reply:
                 if reply.is_stream:
-                    await self._stream(exchange, call, reply, dialect)
+                    await self._stream(exchange, call, reply, dialect, watch)
                 else:
                     await self._whole(exchange, call, reply, dialect)
         except asyncio.CancelledError:
             if watch.fired and task.uncancel() <= 0:
                 raise ClientGone from None
             raise
+        except PointsmanError as error:
+            if exchange.started:
+                raise
+            headers = [*error_headers(error), *_trail(call, 0), *_cost(call)]
+            await exchange.respond(error.status, dialect.render_error(error, call.id), headers)
         finally:
             watch.stop()
 
@@ -180,13 +189,15 @@ class Endpoints:
         reply.close()  # Settle first: the headers tell what it cost.
         await exchange.respond(200, body, [*_headers(call, reply), *_cost(call)])
 
-    async def _stream(self, exchange: Exchange, call: Call, reply: Reply, dialect: Dialect) -> None:
+    async def _stream(
+        self, exchange: Exchange, call: Call, reply: Reply, dialect: Dialect, watch: Watch
+    ) -> None:
         encoder: Encoder | None = None
         if reply.wire is None:
             assert isinstance(call.request, ChatRequest)
             encoder = dialect.encoder(call.request)
-        await exchange.start(200, (*STREAM_HEADERS, *_headers(call, reply)), EVENT_STREAM)
         write = exchange.write
+        await exchange.start(200, (*STREAM_HEADERS, *_headers(call, reply)), EVENT_STREAM)
         try:
             async for piece in reply:
                 if isinstance(piece, bytes):
@@ -201,28 +212,47 @@ class Endpoints:
             if error.code == GONE:
                 return
             await write(dialect.render_stream_error(error, exchange.id))
+        except asyncio.CancelledError:
+            if not watch.fired:
+                stopped = Overloaded("the server is shutting down", code="draining")
+                reply.fail(stopped)
+                reply.close()
+                await write(dialect.render_stream_error(stopped, exchange.id))
+                await exchange.end()
+            raise
+        except Exception:  # noqa: BLE001
+            # The head is out, so this is an outermost edge: the reader must be told here.
+            _log.exception("stream.crashed id=%s", exchange.id)
+            fault = PointsmanError("an internal error; the log has it under this request id")
+            reply.fail(fault)
+            await write(dialect.render_stream_error(fault, exchange.id))
         await exchange.end()
 
 
-def _headers(call: Call, reply: Reply) -> list[tuple[bytes, bytes]]:
+def _trail(call: Call, under_way: int) -> list[tuple[bytes, bytes]]:
     trail = call.trail
-    decision = trail.decision
+    attempts = len(trail.attempts) + under_way
+    headers = [
+        (b"x-pointsman-decision-id", call.id.encode()),
+        (b"x-pointsman-attempts", str(attempts).encode()),
+    ]
+    if trail.decision is not None:
+        headers.append((b"x-pointsman-route", trail.decision.route.encode()))
+    return headers
+
+
+def _headers(call: Call, reply: Reply) -> list[tuple[bytes, bytes]]:
+    # The attempt that answers is in the trail only once it has closed.
     headers = [
         (b"x-pointsman-deployment", reply.deployment.name.encode()),
-        (b"x-pointsman-decision-id", call.id.encode()),
+        *_trail(call, 0 if reply.outcome is not None else 1),
     ]
-    # The attempt that answers is in the trail only once it has closed.
-    attempts = len(trail.attempts) + (0 if reply.outcome is not None else 1)
-    headers.append((b"x-pointsman-attempts", str(attempts).encode()))
-    if decision is not None:
-        headers.append((b"x-pointsman-route", decision.route.encode()))
-        if reply.is_stream and decision.candidates[0].cost_nano is not None:
-            chosen = next(
-                (c for c in decision.candidates if c.deployment is reply.deployment), None
-            )
-            if chosen is not None and chosen.cost_nano is not None:
-                estimate = f"{to_usd(chosen.cost_nano):f}".encode()
-                headers.append((b"x-pointsman-estimated-cost-usd", estimate))
+    decision = call.trail.decision
+    if decision is not None and reply.is_stream:
+        chosen = next((c for c in decision.candidates if c.deployment is reply.deployment), None)
+        if chosen is not None and chosen.cost_nano is not None:
+            estimate = f"{to_usd(chosen.cost_nano):f}".encode()
+            headers.append((b"x-pointsman-estimated-cost-usd", estimate))
     headers.extend(
         (b"x-upstream-" + name.encode(), value.encode("latin-1", "replace"))
         for name, value in reply.headers.items()

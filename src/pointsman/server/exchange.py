@@ -17,6 +17,12 @@ LINGER_S = 0.02
 """Seconds before we start to watch for a client that leaves: most answers are there by then."""
 
 
+STALL_S = 30.0
+"""Seconds between looks at a stream that is being written. One whose reader took nothing from
+one look to the next is cut: its slot, its provider's connection and its tokens are held for
+nobody. So a reader may stall for 30 to 60 seconds (our own choice)."""
+
+
 class ClientGone(Exception):
     """The client left; there is nobody to answer."""
 
@@ -24,7 +30,7 @@ class ClientGone(Exception):
 class Exchange:
     """`id` is the request id that every header, error and ledger entry shows."""
 
-    __slots__ = ("_receive", "_send", "headers", "id", "path", "query", "started")
+    __slots__ = ("_receive", "_send", "headers", "id", "path", "query", "started", "writing")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, id: str) -> None:
         self.path: str = scope["path"]
@@ -32,6 +38,8 @@ class Exchange:
         self.headers: Mapping[bytes, bytes] = dict(scope["headers"])
         self.id = id
         self.started = False
+        self.writing: bytes | None = None
+        """What the client has not taken yet; None while nothing waits for it."""
         self._receive = receive
         self._send = send
 
@@ -95,7 +103,9 @@ class Exchange:
         )
 
     async def write(self, data: bytes) -> None:
+        self.writing = data
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        self.writing = None
 
     async def end(self) -> None:
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -112,31 +122,48 @@ class Exchange:
         await self.start(status, (*headers, length), content_type)
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
+    async def receive(self) -> Message:
+        return await self._receive()
+
     def watch(self, left: Callable[[], object]) -> Watch:
-        """Call `left` if the client leaves; call `stop` on what is returned."""
-        return Watch(self._receive, left)
+        """Call `left` if the client leaves or stalls; call `stop` on what is returned."""
+        return Watch(self, left)
 
 
 class Watch:
     """Waits beside the work for the client to leave; nothing is started for quick answers."""
 
-    __slots__ = ("_left", "_receive", "_task", "_timer", "fired")
+    __slots__ = ("_exchange", "_left", "_seen", "_task", "_timer", "fired")
 
-    def __init__(self, receive: Receive, left: Callable[[], object]) -> None:
-        self._receive = receive
+    def __init__(self, exchange: Exchange, left: Callable[[], object]) -> None:
+        self._exchange = exchange
         self._left = left
         self.fired = False
+        self._seen: bytes | None = None
         self._task: asyncio.Task[None] | None = None
         self._timer = asyncio.get_running_loop().call_later(LINGER_S, self._begin)
 
     def _begin(self) -> None:
         self._task = asyncio.create_task(self._wait())
+        self._timer = asyncio.get_running_loop().call_later(STALL_S, self._look)
 
     async def _wait(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
+        while (await self._exchange.receive())["type"] != "http.disconnect":
             pass
-        self.fired = True
-        self._left()
+        self._fire()
+
+    def _look(self) -> None:
+        writing = self._exchange.writing
+        if writing is not None and writing is self._seen:
+            self._fire()
+            return
+        self._seen = writing
+        self._timer = asyncio.get_running_loop().call_later(STALL_S, self._look)
+
+    def _fire(self) -> None:
+        if not self.fired:
+            self.fired = True
+            self._left()
 
     def stop(self) -> None:
         self._timer.cancel()

@@ -14,7 +14,7 @@ import orjson
 from pointsman.dialects.anthropic.frame import Block, Frame, decode
 from pointsman.dialects.anthropic.reply import FINISH
 from pointsman.dialects.counts import anthropic_usage
-from pointsman.dialects.failures import cut_short, in_stream
+from pointsman.dialects.failures import cut_short, fields_of, in_stream
 from pointsman.dialects.sse import Splitter
 from pointsman.domain.reply import (
     Event,
@@ -42,6 +42,7 @@ class Watch:
         "_splitter",
         "_usage_fields",
         "content_bytes",
+        "done",
         "ended",
         "finish",
         "has_content",
@@ -55,6 +56,7 @@ class Watch:
         self._usage_fields: dict[str, Any] = {}
         self.has_content = False
         self.ended = False
+        self.done = False
         self.usage: Usage | None = None
         self.finish: str | None = None
         self._reason: FinishReason = "stop"
@@ -90,10 +92,10 @@ class Watch:
                 if frame.message.usage is not None:
                     self._read_usage(frame.message.usage, is_final=False)
         elif kind == "message_stop":
-            self.ended = True
+            self.ended = self.done = True
             self.finish = self._reason
         elif kind == "error" or frame.error is not None or name == b"error":
-            raise in_stream(frame.error if frame.error is not None else orjson.loads(data))
+            raise in_stream(frame.error if frame.error is not None else fields_of(data))
         elif kind is None:
             _raise_if_error(data)
         return frame
@@ -272,6 +274,6 @@ def _observe_rest(watch: Watch, name: bytes, data: bytes | None) -> Frame | None
 
 def _raise_if_error(data: bytes) -> None:
     """Notice an error of a compatible server that is no frame at all."""
-    fields = orjson.loads(data)
+    fields = fields_of(data)
     if fields.get("object") == "error" or "detail" in fields or "message" in fields:
         raise in_stream(fields)

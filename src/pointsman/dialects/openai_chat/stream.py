@@ -9,10 +9,8 @@ an upstream that was cut.
 
 from __future__ import annotations
 
-import orjson
-
 from pointsman.dialects.counts import openai_usage
-from pointsman.dialects.failures import cut_short, in_stream
+from pointsman.dialects.failures import cut_short, fields_of, in_stream
 from pointsman.dialects.openai_chat.calls import CallIndex
 from pointsman.dialects.openai_chat.chunk import Chunk, Delta, Piece, decode, decode_piece
 from pointsman.dialects.openai_chat.reply import FINISH
@@ -292,7 +290,7 @@ def _observe_rest(watch: Watch, name: bytes, data: bytes | None) -> Piece | None
 
 def _raise_if_error(name: bytes, data: bytes) -> None:
     """Notice an error without an `error` field: `event: error`, vLLM's older form, `detail`."""
-    fields = orjson.loads(data)
+    fields = fields_of(data)
     if (
         name == b"error"
         or fields.get("object") == "error"
