@@ -11,6 +11,7 @@ from pointsman.domain.deployment import Deployment
 from pointsman.domain.money import to_usd
 from pointsman.domain.reply import ChatReply, Event, TextDelta
 from pointsman.domain.usage import Usage
+from pointsman.errors import PointsmanError
 from pointsman.ledger.entries import Attempt
 from pointsman.pipeline.account import cost_of
 from pointsman.pipeline.call import Call, Trail
@@ -111,7 +112,11 @@ class AnswerStream:
 
     async def __anext__(self) -> Event:
         while not self._pending:
-            piece = await self._reply.__anext__()
+            try:
+                piece = await self._reply.__anext__()
+            except (StopAsyncIteration, PointsmanError):
+                self._reply.close()  # Ended or failed: nothing is left to wait for.
+                raise
             assert isinstance(piece, list)
             self._pending = piece[::-1]
         return self._pending.pop()

@@ -98,6 +98,9 @@ class Gateway:
             {route.name: route.aliases for route in settings.routes}, settings.deployments
         )
         self._routes = {route.name: self._account(route) for route in settings.routes}
+        self._members = {
+            route.name: tuple(each.name for each in route.deployments) for route in settings.routes
+        }
         self._timeouts = {route.name: route.timeouts for route in settings.routes}
         self._pinned: dict[tuple[str, ...], Account] = {}
         self._sharing: Timer | None = None
@@ -264,6 +267,8 @@ class Gateway:
         total = timeouts.total_s
         if options.timeout_s is not None:
             total = min(total, options.timeout_s)
+        if options.fallbacks:
+            options = replace(options, fallbacks=self._fallbacks(caller, options.fallbacks))
         now = self.clock.now()
         return Call(
             id=id,
@@ -318,8 +323,10 @@ class Gateway:
         ]
         return routes + deployments
 
-    def count_tokens(self, request: Request) -> int:
-        return estimate_request(request)
+    def count_tokens(self, call: Call) -> int:
+        """Estimate the input tokens of a call that its caller may make."""
+        self._stack_for(call)
+        return estimate_request(call.request)
 
     # Composition.
 
@@ -343,10 +350,6 @@ class Gateway:
         return Account(dispatch, self.clock, route.name, baseline_of(route), self._keep)
 
     def _stack_for(self, call: Call) -> Account:
-        for name in call.options.fallbacks or ():
-            fallback = self._names.resolve(name, param="fallbacks")
-            for pinned in fallback.pinned:
-                self._allow(call.caller, pinned, DIRECT)
         target = self._names.resolve(call.request.model)
         if target.route is not None:
             self._allow(call.caller, target.route)
@@ -354,6 +357,19 @@ class Gateway:
         for pinned in target.pinned:
             self._allow(call.caller, pinned, DIRECT)
         return self._direct(target.pinned)
+
+    def _fallbacks(self, caller: Caller, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Turn what a caller may write as a model into deployments, if the caller may use them."""
+        found: dict[str, None] = {}
+        for name in names:
+            target = self._names.resolve(name, param="fallbacks")
+            if target.route is not None:
+                self._allow(caller, target.route)
+                found.update(dict.fromkeys(self._members[target.route]))
+            for pinned in target.pinned:
+                self._allow(caller, pinned, DIRECT)
+                found[pinned] = None
+        return tuple(found)
 
     def _direct(self, pinned: tuple[str, ...]) -> Account:
         """The stack of a request that names its model: that model, and the fallbacks it names.

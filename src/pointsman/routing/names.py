@@ -24,6 +24,9 @@ SUFFIXES: Mapping[str, Preference] = {
     "balanced": "balanced",
 }
 
+MOST_COMPARED = 200
+"""Characters of an unknown name that are compared with the known ones: it costs their square."""
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -67,7 +70,7 @@ class Names:
         prefer = SUFFIXES.get(suffix)
         if colon and prefer is not None and (target := self._targets.get(name)) is not None:
             return Target(target.route, target.pinned, prefer)
-        near = difflib.get_close_matches(asked, self._targets, n=3, cutoff=0.5)
+        near = difflib.get_close_matches(asked[:MOST_COMPARED], self._targets, n=3, cutoff=0.5)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
         raise UnknownModel(
             f"{param} {asked[:200]!r} is neither a route nor a deployment{hint} "

@@ -30,12 +30,16 @@ Endpoint = Callable[[Exchange, Caller, "object"], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class RouteEntry:
-    """`access` is declared here and nowhere else; there is no default."""
+    """`access` is declared here and nowhere else; there is no default. The dialect "either" is
+    Anthropic's where an `anthropic-version` header is sent, else OpenAI's."""
 
     method: Literal["GET", "POST"]
     dialect: str
     access: Literal["key", "open"]
     endpoint: Callable[..., Awaitable[None]]
+
+
+HEAD = ("GET", "HEAD")
 
 
 class App:
@@ -53,8 +57,8 @@ class App:
             "/v1/messages": RouteEntry("POST", "anthropic", "key", data.chat),
             "/v1/messages/count_tokens": RouteEntry("POST", "anthropic", "key", data.count_tokens),
             "/v1/embeddings": RouteEntry("POST", "openai", "key", data.embeddings),
-            "/v1/models": RouteEntry("GET", "openai", "key", data.models),
-            "/v1/route:explain": RouteEntry("POST", "openai", "key", data.explain),
+            "/v1/models": RouteEntry("GET", "either", "key", data.models),
+            "/v1/route:explain": RouteEntry("POST", "either", "key", data.explain),
             "/livez": RouteEntry("GET", "openai", "open", self._livez),
             "/readyz": RouteEntry("GET", "openai", "open", self._readyz),
             "/metrics": RouteEntry("GET", "openai", "open", self._metrics),
@@ -71,14 +75,17 @@ class App:
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange(scope, receive, send, f"{self._prefix}{next(self._count):08x}")
         entry = self.table.get(exchange.path)
-        dialect = DIALECTS["openai" if entry is None else entry.dialect]
+        dialect = DIALECTS[_dialect_of(exchange, entry)]
+        headers: list[tuple[bytes, bytes]] = []
         self._in_flight += 1
         try:
             if entry is None:
                 raise NotFound(
                     f"{exchange.path[:200]} does not exist; there are {', '.join(self.table)}"
                 )
-            if entry.method != scope["method"]:
+            # HEAD is GET without the body, which the server leaves out.
+            if entry.method != scope["method"] and (entry.method, scope["method"]) != HEAD:
+                headers.append((b"allow", entry.method.encode()))
                 raise NotFound(
                     f"{exchange.path} takes {entry.method}",
                     status=405,
@@ -99,10 +106,10 @@ class App:
             if exchange.started:
                 raise
             body = dialect.render_error(error, exchange.id)
-            await exchange.respond(error.status, body, error_headers(error))
+            await exchange.respond(error.status, body, [*headers, *error_headers(error)])
         except Exception:
             # The outermost edge: what gets here is our mistake. It is told and logged.
-            _log.exception("request.crashed id=%s path=%s", exchange.id, exchange.path[:200])
+            _log.exception("request.crashed id=%s path=%r", exchange.id, exchange.path[:200])
             if exchange.started:
                 raise
             fault = PointsmanError("an internal error; the log has it under this request id")
@@ -131,3 +138,13 @@ class App:
         text = self.gateway.metrics.exposition()
         kind = b"text/plain; version=0.0.4; charset=utf-8"
         await exchange.respond(200, text, content_type=kind)
+
+
+def _dialect_of(exchange: Exchange, entry: RouteEntry | None) -> str:
+    """Say in whose shape errors are told, also where nothing is found."""
+    if entry is not None and entry.dialect != "either":
+        return entry.dialect
+    is_anthropic = exchange.header(b"anthropic-version") is not None
+    if is_anthropic or exchange.path.startswith("/v1/messages/"):
+        return "anthropic"
+    return "openai"

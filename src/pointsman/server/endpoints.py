@@ -52,7 +52,7 @@ class Answers(Protocol):
 
     def models(self, caller: Caller) -> list[JsonObject]: ...
 
-    def count_tokens(self, request: Request) -> int: ...
+    def count_tokens(self, call: Call) -> int: ...
 
 
 class Endpoints:
@@ -111,10 +111,7 @@ class Endpoints:
         await self._serve(exchange, call, dialect)
 
     async def explain(self, exchange: Exchange, caller: Caller, dialect: Dialect) -> None:
-        """Decide and tell why; call nobody. Takes a chat request of either dialect: Anthropic's
-        where an `anthropic-version` header is sent, else OpenAI's."""
-        if exchange.header(b"anthropic-version") is not None:
-            dialect = self._dialects["anthropic"]
+        """Decide and tell why; call nobody. Takes a chat request of either dialect."""
         asked = await self._asked(exchange)
         request = dialect.parse_request(asked.fields, self._source(exchange, dialect, asked.body))
         call = self._gateway.new_call(request, caller, asked.options, wire=None, id=exchange.id)
@@ -122,7 +119,7 @@ class Endpoints:
 
     async def models(self, exchange: Exchange, caller: Caller, dialect: Dialect) -> None:
         rows = self._gateway.models(caller)
-        if exchange.header(b"anthropic-version") is not None:
+        if dialect.name == "anthropic":
             answer = {
                 "data": [
                     {
@@ -145,7 +142,8 @@ class Endpoints:
         asked = await self._asked(exchange)
         fields = {"max_tokens": 1, **asked.fields}
         request = dialect.parse_request(fields, self._source(exchange, dialect, asked.body))
-        tokens = self._gateway.count_tokens(request)
+        call = self._gateway.new_call(request, caller, asked.options, wire=None, id=exchange.id)
+        tokens = self._gateway.count_tokens(call)
         await exchange.respond(200, orjson.dumps({"input_tokens": tokens}))
 
     async def _serve(self, exchange: Exchange, call: Call, dialect: Dialect) -> None:

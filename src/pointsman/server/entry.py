@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import signal
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -97,6 +98,9 @@ def serve(
         "backlog": 2048,
     }
     if workers == 1:
+        # uvicorn raises the signal that stopped it once more when all is done; an orderly end
+        # is no death by signal.
+        signal.signal(signal.SIGTERM, lambda number, frame: None)
         setup_logs(log_level)
         uvicorn.run(build_app(settings), **options)
         return

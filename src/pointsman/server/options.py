@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import cast
 
+import orjson
+
 from pointsman.dialects.strict_json import splice
 from pointsman.domain.content import Json, JsonObject
 from pointsman.domain.money import from_usd
@@ -58,6 +60,12 @@ def take_options(fields: JsonObject, body: bytes, headers: Mapping[bytes, bytes]
     metadata = fields.get("metadata")
     if isinstance(metadata, dict) and isinstance(metadata.get("tags"), dict):
         found.setdefault("tags", _tags(metadata["tags"], "metadata.tags"))
+        # Providers refuse values in metadata that are objects: they are ours alone.
+        rest = {name: value for name, value in metadata.items() if name != "tags"}
+        fields = {**fields, "metadata": rest}
+        if not rest:
+            del fields["metadata"]
+        body = splice(body, {"metadata": orjson.dumps(rest) if rest else None})
     app = user = None
     for name, value in headers.items():
         if name == b"x-request-timeout-ms":
