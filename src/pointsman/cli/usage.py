@@ -181,9 +181,9 @@ _COLUMNS: tuple[_Column, ...] = (
     _Column("requests", lambda row: _count(row.requests)),
     _Column("errors", lambda row: _count(row.errors)),
     _Column("fallbacks", lambda row: _count(row.fallbacks), spare=5),
-    _Column("in tok", lambda row: _tokens(row.input_tokens)),
+    _Column("in tok", lambda row: _tokens(row.input_tokens), spare=6),
     _Column("cached", lambda row: _tokens(row.cached_tokens), spare=4),
-    _Column("out tok", lambda row: _tokens(row.output_tokens)),
+    _Column("out tok", lambda row: _tokens(row.output_tokens), spare=7),
     _Column("cost", lambda row: _usd(row.cost_nano)),
     _Column("saved", lambda row: _usd(row.saved_nano)),
     _Column("p50 s", lambda row: _time(row.seconds_p50), is_summed=False, spare=3),
@@ -295,7 +295,13 @@ def _print_rich(
     table = Table(box=box.SIMPLE_HEAD, show_footer=labels > 0, pad_edge=False)
     for index, (title, foot) in enumerate(zip(titles, last, strict=True)):
         right = index >= labels
-        table.add_column(title, Text(foot), justify="right" if right else "left", no_wrap=right)
+        table.add_column(
+            title,
+            Text(foot),
+            justify="right" if right else "left",
+            no_wrap=right,
+            overflow="fold",  # a name may go on in a second line, and is never cut
+        )
     for line in lines:
         table.add_row(*map(Text, line))
     Console().print(table)

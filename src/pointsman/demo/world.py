@@ -80,12 +80,10 @@ async def world(
             providers[name] = await stack.enter_async_context(provider)
         await asyncio.to_thread(model.child.wait_ready)
         say(f"local      {LOCAL}: the real model, by llama.cpp, {model.base_url}")
-        say(
-            f"workhorse  {WORKHORSE}: simulated, canned answers at the list price, {providers[WORKHORSE].base_url}"
-        )
-        say(
-            f"frontier   {FRONTIER}: simulated, canned answers at the list price, {providers[FRONTIER].base_url}"
-        )
+        for tier, name in (("workhorse", WORKHORSE), ("frontier ", FRONTIER)):
+            say(
+                f"{tier}  {name}: simulated, canned answers, list price, {providers[name].base_url}"
+            )
         key = f"sk-demo-{secrets.token_hex(12)}"
         port = port or free_port()
         gateway = Child(
