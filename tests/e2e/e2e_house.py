@@ -61,6 +61,7 @@ class House:
     ledger: MemoryLedger
     url: str
     client: aiohttp.ClientSession
+    server: uvicorn.Server
     auth: dict[str, str] = field(default_factory=lambda: {"authorization": f"Bearer {KEY}"})
 
     async def post(self, path: str, body: object, headers: Mapping[str, str] | None = None) -> Got:
@@ -166,7 +167,7 @@ async def house() -> AsyncIterator[House]:
         async with asyncio.timeout(5):
             while not server.started:
                 await asyncio.sleep(0.005)
-        yield House(openai, claude, gateway, ledger, url, client)
+        yield House(openai, claude, gateway, ledger, url, client, server)
         await client.close()
         server.should_exit = True
         await serving

@@ -39,13 +39,14 @@ def serve(
     Without a file, providers are discovered: API keys in the environment (OPENAI_API_KEY,
     ANTHROPIC_API_KEY, GEMINI_API_KEY, …) and a local Ollama, vLLM or llama.cpp on its usual port.
     """
-    from pointsman.server.entry import read_settings
+    from pointsman.server.entry import check_address, read_settings
     from pointsman.server.entry import serve as run
 
     settings, found = read_settings(config, ledger)
     server = settings.server
     host, port = host or server.host, port or server.port
     workers = workers or server.workers
+    check_address(host, port)
     for line in found:
         click.echo(line, err=True)
     for route in settings.routes:

@@ -10,6 +10,7 @@ import asyncio
 import gc
 import os
 import signal
+import socket
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -21,6 +22,7 @@ import uvicorn
 from pointsman.config.discover import discover, probe_http
 from pointsman.config.load import load
 from pointsman.config.settings import Settings
+from pointsman.errors import ConfigError
 from pointsman.gateway import METRICS_DIRECTORY_VARIABLE, Gateway
 from pointsman.observe.logs import setup_logs
 from pointsman.server.app import App
@@ -69,6 +71,22 @@ def create_app() -> App:
     setup_logs(os.environ.get(LOG_VARIABLE, "INFO"))
     settings, _ = read_settings(os.environ.get(CONFIG_VARIABLE), os.environ.get(LEDGER_VARIABLE))
     return build_app(settings)
+
+
+def check_address(host: str, port: int) -> None:
+    """Raise ConfigError where nobody can listen there, before anyone is told that we do."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen on {host}:{port}: {error.strerror}; stop what listens there, or choose "
+            "another address with --host and --port (server.host, server.port)"
+        ) from error
 
 
 def serve(
