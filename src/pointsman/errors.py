@@ -11,6 +11,7 @@
     │   └── ContextTooLong        400, context_length_exceeded
     ├── Rejected                  ours: nobody was called
     │   ├── NoCandidate           no deployment passes the constraints
+    │   ├── Unsupported           one deployment's dialect cannot say this request
     │   ├── Overloaded            503
     │   └── BudgetExhausted       402
     ├── ProviderFailure           the provider's, of one `FailureKind`
@@ -127,6 +128,13 @@ class NoCandidate(Rejected):
 
     status = 400
     code = "no_candidate"
+
+
+class Unsupported(Rejected):
+    """What one deployment's dialect cannot say; another deployment's may."""
+
+    status = 400
+    code = "unsupported"
 
 
 class Overloaded(Rejected):

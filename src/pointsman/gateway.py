@@ -24,11 +24,11 @@ from pointsman.clock import Clock, SystemClock, Timer
 from pointsman.config.load import load, loads
 from pointsman.config.settings import Route, Settings
 from pointsman.dialects.registry import DIALECTS
-from pointsman.domain.call import ANONYMOUS, Caller, Timeouts
+from pointsman.domain.call import ANONYMOUS, Caller
 from pointsman.domain.content import Json, JsonObject
 from pointsman.domain.deployment import TIERS, Deployment
 from pointsman.domain.request import ChatRequest, Request, RouteOptions, Source
-from pointsman.errors import InvalidRequest, PermissionDenied
+from pointsman.errors import ConfigError, InvalidRequest, PermissionDenied
 from pointsman.ledger.entries import LedgerStore
 from pointsman.ledger.memory import MemoryLedger
 from pointsman.ledger.sqlite import SqliteLedger
@@ -40,7 +40,7 @@ from pointsman.pipeline.build import DeploymentStack, deployment_stack
 from pointsman.pipeline.call import Call
 from pointsman.pipeline.dispatch import Dispatch
 from pointsman.pipeline.service import Reply
-from pointsman.providers.transport import Transport
+from pointsman.providers.transport import Transport, TransportLimits
 from pointsman.providers.upstream import Upstream
 from pointsman.routing.names import Names
 from pointsman.routing.policy import explain
@@ -127,7 +127,10 @@ class Gateway:
         elif isinstance(config, str | Path):
             settings = load(Path(config), environment)
         else:
-            text = orjson.dumps(config).decode()  # JSON is YAML.
+            try:
+                text = orjson.dumps(config).decode()  # JSON is YAML.
+            except TypeError as error:
+                raise ConfigError(f"config: {error}; write it in JSON's own types") from error
             settings = loads(text, "config", environment, Path.cwd())
         return cls(
             settings,
@@ -261,7 +264,7 @@ class Gateway:
         if (said_user and caller.user is None) or (app and caller.app is None):
             caller = replace(caller, user=caller.user or said_user, app=caller.app or app)
         target = self._names.resolve(request.model)
-        timeouts = self._timeouts.get(target.route or "", Timeouts())
+        timeouts = self._timeouts.get(target.route or "", self.settings.timeouts)
         if target.prefer is not None and options.prefer is None:
             options = replace(options, prefer=target.prefer)
         total = timeouts.total_s
@@ -413,13 +416,16 @@ def baseline_of(route: Route) -> Deployment | None:
 
 def make_transport(settings: Settings) -> Transport:
     """The transport that the configuration names; the other one is not imported."""
+    # Connections are shared by routes: the longest time that any of them gives holds.
+    stated = [settings.timeouts, *(route.timeouts for route in settings.routes)]
+    limits = TransportLimits(connect_s=max(times.connect_s for times in stated))
     if settings.server.transport == "aiohttp":
         from pointsman.providers.aiohttp_transport import AiohttpTransport
 
-        return AiohttpTransport()
+        return AiohttpTransport(limits)
     from pointsman.providers.lean import LeanTransport
 
-    return LeanTransport()
+    return LeanTransport(limits)
 
 
 def make_ledger(settings: Settings, clock: Clock) -> LedgerStore:

@@ -266,3 +266,11 @@ async def test_named_fallbacks_follow_a_pinned_model(house: House) -> None:
     house.openai.script(Fail(503), Fail(503))
     got = await house.chat(model="first")
     assert got.status == 502
+
+
+async def test_a_request_one_dialect_cannot_say_goes_to_the_next(house: House) -> None:
+    got = await house.chat(model="second", fallbacks=["first"], n=2)
+    assert (got.status, got.headers["x-pointsman-deployment"]) == (200, "first")
+    assert house.asked() == {"openai": 1, "claude": 0}
+    got = await house.chat(model="second", n=2)
+    assert (got.status, got.error["param"]) == (400, "n")

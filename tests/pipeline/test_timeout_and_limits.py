@@ -151,3 +151,34 @@ async def test_a_slow_sample_counts_at_once_and_wears_off(clock: FakeClock) -> N
         clock.advance(2)
         average.observe(0.1, clock.now())
     assert average.value < 0.2
+
+
+async def test_a_last_one_that_had_all_the_time_it_should_need_is_to_blame(
+    clock: FakeClock,
+) -> None:
+    guard = Timeout(ScriptedService(clock, [100.0, 100.0]), clock, "d0")
+    task = asyncio.create_task(
+        guard(make_call(clock, timeouts=TIMES, last_resort=True, timeout_s=30))
+    )
+    await clock.run_for(31)
+    with pytest.raises(ProviderFailure):
+        await task
+    hurried = make_call(clock, timeouts=TIMES, last_resort=True, timeout_s=5)
+    task = asyncio.create_task(guard(hurried))
+    await clock.run_for(6)
+    with pytest.raises(DeadlineExceeded):
+        await task
+
+
+async def test_tokens_of_an_attempt_that_was_not_billed_come_back(clock: FakeClock) -> None:
+    free = ProviderFailure("throttled", "x", maybe_billed=False)
+    billed = ProviderFailure("timeout", "x")
+    service = ScriptedService(clock, [free, free, billed])
+    guard = Limits(service, clock, make_deployment(limits=Granted(tokens_per_minute=300)))
+    for _ in range(2):
+        with pytest.raises(ProviderFailure):
+            await guard(make_call(clock))
+        assert guard.headroom == 1.0
+    with pytest.raises(ProviderFailure):
+        await guard(make_call(clock))
+    assert guard.headroom == 0.5

@@ -88,6 +88,7 @@ def _resolve(name: str, block: ProviderBlock, path: Path, used: bool, desk: Desk
         path_style=_path_style(block, row, url),
         query=_query(block, row, url),
         key_header=row.key_header if row else None,
+        refuses=row.refuses if row else frozenset(),
         kind=kind,
     )
     facts_as = row.name if row else name

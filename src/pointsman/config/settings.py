@@ -52,6 +52,7 @@ class ProviderSettings:
     path_style: Literal["plain", "azure"] = "plain"
     query: str = ""
     key_header: KeyHeader | None = None
+    refuses: frozenset[str] = frozenset()
     kind: str = "hosted"
     """hosted, ollama, vllm, llamacpp: how load and models are asked for."""
 

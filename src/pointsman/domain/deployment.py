@@ -62,4 +62,7 @@ class Deployment(msgspec.Struct, frozen=True):
     weight: float = 1.0
     quality: float | None = None
     default_max_tokens: int | None = None
+    refuses: frozenset[str] = frozenset()
+    """Request fields that this provider answers with an error, though others of its dialect
+    take them: `stream_options`, `max_completion_tokens`."""
     tags: frozenset[str] = msgspec.field(default_factory=frozenset)

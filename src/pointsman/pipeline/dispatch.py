@@ -25,6 +25,7 @@ from pointsman.errors import (
     PointsmanError,
     ProviderFailure,
     Rejected,
+    Unsupported,
 )
 from pointsman.ledger.entries import Attempt
 from pointsman.pipeline.breaker import Random
@@ -110,7 +111,7 @@ class Dispatch:
                 await clock.sleep(step.seconds)
                 continue
             if isinstance(step, GiveUp):
-                raise step.error
+                raise _unsupported(failures) or step.error
             self._retries.spend(step.cost, now)
             if step.backoff_s > 0:
                 await clock.sleep(self._rng.random() * step.backoff_s)
@@ -226,6 +227,14 @@ class Dispatch:
     def __repr__(self) -> str:
         names = ", ".join(name for name, _ in self._own)
         return f"Dispatch({self.route.policy.strategy}: {names})"
+
+
+def _unsupported(failures: Sequence[Failed]) -> InvalidRequest | None:
+    """The request's own fault, where no deployment's dialect could say it."""
+    errors = [failed.error for failed in failures]
+    if not errors or not all(isinstance(error, Unsupported) for error in errors):
+        return None
+    return InvalidRequest(errors[-1].message, param=errors[-1].param)
 
 
 def _is_last(plan: Plan, failures: Sequence[Failed]) -> bool:

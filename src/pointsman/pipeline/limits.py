@@ -5,7 +5,7 @@ from __future__ import annotations
 from pointsman.clock import Clock
 from pointsman.domain.deployment import Deployment
 from pointsman.domain.outcome import Outcome
-from pointsman.errors import Rejected
+from pointsman.errors import ProviderFailure, Rejected
 from pointsman.pipeline.call import Call
 from pointsman.pipeline.service import Reply, Service
 
@@ -72,8 +72,12 @@ class Limits:
         self._take(expected)
         try:
             reply = await self.inner(call)
-        except BaseException:
+        except BaseException as error:
             self._taken -= 1
+            # What was provably not worked on has used none of the tokens granted.
+            is_free = isinstance(error, ProviderFailure) and not error.maybe_billed
+            if is_free and self._tokens is not None:
+                self._tokens.take(-expected, self._clock.now())
             raise
         reply.on_close(lambda outcome: self._closed(outcome, expected))
         return reply

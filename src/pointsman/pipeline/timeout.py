@@ -46,7 +46,7 @@ class Timeout:
         except asyncio.CancelledError as cancelled:
             # As asyncio.timeout does: only our own cancellation is turned into a timeout.
             if fired and task.uncancel() <= 0:
-                raise self._late(limit < remaining, min(limit, remaining)) from cancelled
+                raise self._late(call, min(limit, remaining), remaining) from cancelled
             raise
         finally:
             timer.cancel()
@@ -61,8 +61,14 @@ class Timeout:
             return call.timeouts.first_content_s
         return float("inf") if call.last_resort else call.timeouts.whole_s
 
-    def _late(self, own_limit: bool, seconds: float) -> ProviderFailure | DeadlineExceeded:
-        if own_limit:
+    def _late(
+        self, call: Call, seconds: float, remaining: float
+    ) -> ProviderFailure | DeadlineExceeded:
+        # The provider is to blame where it had all the time it should need, also where that
+        # was the rest of the call's: else a sole deployment that hangs would never be noticed.
+        times = call.timeouts
+        enough = times.first_content_s if call.request.stream else times.whole_s
+        if seconds < remaining or seconds >= enough:
             return ProviderFailure(
                 "timeout",
                 f"deployment {self.name}: no content within {seconds:g} s",

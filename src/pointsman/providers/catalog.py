@@ -34,6 +34,7 @@ class ProviderRow:
     if not to the dialect's own header; authorization carries `Bearer KEY`, the others the key.
     path_style azure: /openai/deployments/{model}/chat/completions?api-version=… below a url
     that is the bare resource; a url that ends in /openai/v1 is plain. query: the default one.
+    refuses: request fields it answers with an error, though others of its dialect take them.
     price_provider: its name in the price table, "" for none. otel_name: `gen_ai.provider.name`
     of OpenTelemetry's conventions, our own name where they have none.
     """
@@ -50,6 +51,7 @@ class ProviderRow:
     query: str = ""
     key_header: KeyHeader | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    refuses: frozenset[str] = frozenset()
     price_provider: str = ""
     default_models: tuple[tuple[str, Tier], ...] = ()
     usual_url: str = ""
@@ -119,6 +121,9 @@ ROWS: tuple[ProviderRow, ...] = (
         url="https://api.mistral.ai/v1",
         otel_name="mistral_ai",
         key_env=("MISTRAL_API_KEY",),
+        # 422 extra_forbidden: public reports of 2025 and 2026 (avante.nvim #2347,
+        # openai-agents-python #442, openclaude #739); usage comes in its streams unasked.
+        refuses=frozenset({"stream_options", "max_completion_tokens"}),
         price_provider="mistral",
         default_models=(("mistral-large-4", "frontier"), ("mistral-small-2603", "workhorse")),
     ),

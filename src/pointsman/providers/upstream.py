@@ -24,7 +24,13 @@ from pointsman.domain.deployment import Deployment
 from pointsman.domain.reply import ChatReply, Event, Started
 from pointsman.domain.request import ChatRequest, EmbeddingsRequest
 from pointsman.domain.usage import NO_USAGE, Usage
-from pointsman.errors import FailureKind, PointsmanError, ProviderFailure
+from pointsman.errors import (
+    FailureKind,
+    InvalidRequest,
+    PointsmanError,
+    ProviderFailure,
+    Unsupported,
+)
 from pointsman.pipeline.call import Call
 from pointsman.pipeline.service import Reply, StreamBody
 from pointsman.providers.committed import CommittedStream
@@ -104,17 +110,21 @@ class Upstream:
 
     def _http_request(self, call: Call) -> HttpRequest:
         key = self.provider.key.reveal() if self.provider.key is not None else None
+        named = self.provider.key_header
+        own = key if named is None else None
         if isinstance(call.request, EmbeddingsRequest):
             body = embeddings.render_request(call.request, self.deployment)
             path = self._embeddings_path
-            headers = {"authorization": f"Bearer {key}"} if key is not None else {}
+            headers = {"authorization": f"Bearer {own}"} if own is not None else {}
         else:
-            body = self.dialect.render_request(call.request, self.deployment)
+            try:
+                body = self.dialect.render_request(call.request, self.deployment)
+            except InvalidRequest as error:
+                raise Unsupported(error.message, param=error.param) from error
             path = self._chat_path
-            headers = dict(self.dialect.headers(key, call.request))
-        if self.provider.path_style == "azure" and key is not None:
-            headers.pop("authorization", None)
-            headers["api-key"] = key
+            headers = dict(self.dialect.headers(own, call.request))
+        if named is not None and key is not None:
+            headers[named] = f"Bearer {key}" if named == "authorization" else key
         headers.update(self.provider.headers)
         headers["content-type"] = "application/json"
         once = (("x-pointsman-attempt-id", self._new_attempt_id()),)

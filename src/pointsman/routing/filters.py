@@ -96,6 +96,8 @@ def healthy(
     """Leave out deployments whose breaker lets nothing through."""
     if state.share > 0:
         return None
+    if state.reopens_in_s > 0 and state.breaker == "closed":
+        return f"cools down after a 429, tried again in {state.reopens_in_s:.1f} s"
     if state.reopens_in_s > 0:
         return f"its breaker is {state.breaker}, tried again in {state.reopens_in_s:.1f} s"
     return f"its breaker is {state.breaker} and waits for its probe"

@@ -142,7 +142,9 @@ def _sift(
 
 
 def applies(when: Condition, features: RequestFeatures) -> bool:
-    """Does every stated part of the condition hold?"""
+    """Does every stated part of the condition hold? Texts to embed have no task."""
+    if when.task and "embeddings" in features.needs:
+        return False
     return (
         (not when.task or features.task in when.task)
         and (not when.language or features.language in when.language)

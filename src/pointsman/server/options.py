@@ -55,7 +55,8 @@ def take_options(fields: JsonObject, body: bytes, headers: Mapping[bytes, bytes]
         if (models := found.pop("models", None)) is not None:
             names = cast("tuple[str, ...]", models)
             asked = fields.setdefault("model", names[0])
-            found.setdefault("fallbacks", tuple(name for name in names if name != asked))
+            if others := tuple(name for name in names if name != asked):
+                found.setdefault("fallbacks", others)
         body = splice(body, dict.fromkeys(ours))
     metadata = fields.get("metadata")
     if isinstance(metadata, dict) and isinstance(metadata.get("tags"), dict):

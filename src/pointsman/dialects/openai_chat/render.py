@@ -52,15 +52,24 @@ def _pass_through(request: ChatRequest, body: bytes, target: Target) -> bytes:
         replace["model"] = orjson.dumps(target.model)
     rule = id_rule_for(target.model)
     moved = _has_other_ids(request, rule)
-    asks = request.stream and not request.include_usage
-    if asks or moved:
-        fields = raw_fields(body)
+    refused = target.refuses
+    asks = request.stream and not request.include_usage and "stream_options" not in refused
+    if asks or moved or refused:
+        fields = _without(raw_fields(body), refused)
         if asks:
             replace["stream_options"] = _asking_for_usage(fields.get("stream_options"))
         if moved:
             replace["messages"] = _with_ids(fields["messages"], rule)
         return join({**fields, **{key: value for key, value in replace.items() if value}})
     return splice(body, replace) if replace else body
+
+
+def _without(fields: dict[str, bytes], refused: frozenset[str]) -> dict[str, bytes]:
+    """Leave out what the provider refuses; a limit goes by the name that it takes."""
+    kept = {name: value for name, value in fields.items() if name not in refused}
+    if "max_completion_tokens" in refused and "max_completion_tokens" in fields:
+        kept["max_tokens"] = fields["max_completion_tokens"]
+    return kept
 
 
 def _asking_for_usage(options: bytes | None) -> bytes:
@@ -96,11 +105,15 @@ def _fields(request: ChatRequest, target: Target) -> dict[str, Any]:
         "messages": [item for message in request.messages for item in _messages(message, rule)],
     }
     if request.max_tokens is not None:
-        is_new = _ONLY_NEW_LIMIT.search(target.model.lower())
+        is_new = (
+            _ONLY_NEW_LIMIT.search(target.model.lower())
+            and "max_completion_tokens" not in target.refuses
+        )
         fields["max_completion_tokens" if is_new else "max_tokens"] = request.max_tokens
     if request.stream:
         fields["stream"] = True
-        fields["stream_options"] = {"include_usage": True}
+        if "stream_options" not in target.refuses:
+            fields["stream_options"] = {"include_usage": True}
     if request.tools:
         fields["tools"] = [_tool(tool) for tool in request.tools]
         if request.parallel_tools is not None:
