@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 from pointsman.ledger.entries import LedgerEntry
 
 
@@ -11,7 +13,7 @@ class MemoryLedger:
     def __init__(self, limit: int = 10_000) -> None:
         self.lost = 0
         self._limit = limit
-        self._entries: dict[str, LedgerEntry] = {}
+        self._entries: OrderedDict[str, LedgerEntry] = OrderedDict()
         self._is_closed = False
 
     @property
@@ -26,7 +28,7 @@ class MemoryLedger:
         if entry.request_id in self._entries:
             return
         if len(self._entries) >= self._limit:
-            del self._entries[next(iter(self._entries))]
+            self._entries.popitem(last=False)
             self.lost += 1
         self._entries[entry.request_id] = entry
 

@@ -13,7 +13,7 @@ Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
-LINGER_S = 0.02
+LINGER_S = 0.15
 """Seconds before we start to watch for a client that leaves: most answers are there by then."""
 
 
