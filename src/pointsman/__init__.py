@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         ProviderFailure,
         Rejected,
         UnknownModel,
+        Unsupported,
     )
     from pointsman.gateway import Gateway
     from pointsman.ledger.entries import LedgerEntry
@@ -66,6 +67,7 @@ __all__ = [
     "Reply",
     "RouteOptions",
     "UnknownModel",
+    "Unsupported",
     "__version__",
 ]
 
