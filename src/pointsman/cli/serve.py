@@ -17,7 +17,11 @@ import click
 @click.option("--host", help="Address to listen on; default from the file, else 127.0.0.1.")
 @click.option("--port", type=click.IntRange(1, 65535), help="Default from the file, else 4000.")
 @click.option("--workers", type=click.IntRange(1, 64), help="Processes that share the port.")
-@click.option("--ledger", type=click.Path(dir_okay=False), help="The ledger's file.")
+@click.option(
+    "--ledger",
+    type=click.Path(dir_okay=False),
+    help="The ledger's file; without a configuration pointsman.db.",
+)
 @click.option(
     "--log-level",
     type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"], case_sensitive=False),
@@ -42,6 +46,8 @@ def serve(
     from pointsman.server.entry import check_address, read_settings
     from pointsman.server.entry import serve as run
 
+    if config is None and ledger is None:
+        ledger = "pointsman.db"  # Where `pointsman usage` looks too.
     settings, found = read_settings(config, ledger)
     server = settings.server
     host, port = host or server.host, port or server.port

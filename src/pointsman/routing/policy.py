@@ -178,11 +178,11 @@ def _why(
 ) -> str:
     chosen = candidates[0]
     best = chosen.score if len(candidates) == 1 else max(chosen.score, candidates[1].score)
-    place = "highest score" if chosen.score >= best else f"score (best has {best:.2f})"
+    place = "the highest score" if chosen.score >= best else f"a score (the best has {best:.2f})"
     note = f"; {variant.note}" if variant.note else ""
     return (
-        f"{variant.strategy}: {chosen.deployment.name} with {place} {chosen.score:.2f} among "
-        f"{len(candidates)}, picked by {variant.picker} at odds {odds:.2f}; "
+        f"{variant.strategy}: {chosen.deployment.name} has {place}, {chosen.score:.2f}, among "
+        f"{len(candidates)}; picked by {variant.picker} with probability {odds:.2f}; "
         f"{len(rejected)} kept out{note}"
     )
 
