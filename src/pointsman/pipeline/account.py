@@ -126,7 +126,7 @@ class Account:
         )
 
     def __repr__(self) -> str:
-        return f"Account(route={self._route})"
+        return f"Account > {self.inner!r}"
 
 
 def _kind_of(error: PointsmanError) -> OutcomeKind:
