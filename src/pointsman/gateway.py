@@ -28,7 +28,7 @@ from pointsman.domain.call import ANONYMOUS, Caller
 from pointsman.domain.content import Json, JsonObject
 from pointsman.domain.deployment import TIERS, Deployment
 from pointsman.domain.request import ChatRequest, Request, RouteOptions, Source
-from pointsman.errors import ConfigError, InvalidRequest, PermissionDenied
+from pointsman.errors import ConfigError, InvalidRequest, Overloaded, PermissionDenied
 from pointsman.ledger.entries import LedgerStore
 from pointsman.ledger.memory import MemoryLedger
 from pointsman.ledger.sqlite import SqliteLedger
@@ -104,6 +104,7 @@ class Gateway:
         self._timeouts = {route.name: route.timeouts for route in settings.routes}
         self._pinned: dict[tuple[str, ...], Account] = {}
         self._sharing: Timer | None = None
+        self._is_closed = False
 
     @classmethod
     def from_config(
@@ -167,6 +168,7 @@ class Gateway:
 
     async def close(self) -> None:
         """Close connections and make the ledger durable."""
+        self._is_closed = True
         if self._sharing is not None:
             self._sharing.cancel()
             self.metrics.share()
@@ -286,6 +288,8 @@ class Gateway:
 
     async def handle(self, call: Call) -> Reply:
         """Answer a call, committed. Raises PointsmanError."""
+        if self._is_closed:
+            raise Overloaded("the gateway is closed; make a new one", code="closed")
         return await self._stack_for(call)(call)
 
     def explain(self, call: Call) -> JsonObject:

@@ -10,6 +10,7 @@ import pytest
 
 from pointsman.config.load import loads
 from pointsman.domain.call import ANONYMOUS
+from pointsman.errors import Overloaded
 from pointsman.gateway import Gateway
 from pointsman.testing import FakeTransport, Scripted
 
@@ -67,3 +68,11 @@ async def test_a_provider_that_refuses_a_field_is_not_sent_it() -> None:
     assert "max_completion_tokens" not in body
     _, body = await sent("openai", "", "gpt-6-luna", max_completion_tokens=50)
     assert body["max_completion_tokens"] == 50
+
+
+async def test_a_closed_gateway_says_so() -> None:
+    text = "deployments: [{ model: ollama/m, price: free, tier: local }]"
+    gateway = Gateway(loads(text, "test", {}, Path.cwd()), transport=FakeTransport())
+    await gateway.close()
+    with pytest.raises(Overloaded, match="closed"):
+        await gateway.chat([{"role": "user", "content": "hi"}])
