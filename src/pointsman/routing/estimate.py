@@ -67,10 +67,7 @@ def expected_cost(
     features: RequestFeatures, deployment: Deployment, state: DeploymentState
 ) -> int | None:
     """Cost in nano-USD of the expected answer; None where the price is unknown."""
-    tokens = features.input_tokens
-    if state.token_scale != 1.0:
-        tokens = model_tokens(features, state)
-    return cost_of(deployment, tokens, features.output_tokens)
+    return expect(features, deployment, state)[0]
 
 
 def worst_cost(
@@ -89,7 +86,10 @@ def first_content_s(deployment: Deployment, state: DeploymentState) -> float:
 def expect(
     features: RequestFeatures, deployment: Deployment, state: DeploymentState
 ) -> tuple[int | None, float]:
-    """Return expected_cost and expected_seconds in one go: every decision asks it of everybody."""
+    """Return the cost (nano-USD, None for an unknown price) and the seconds of the expected answer:
+    time to first content + E[output] * time per token.
+
+    Both in one go and written out: every decision asks this of every deployment."""
     prior = SPEED_PRIORS[deployment.tier]
     first, each = state.ttft_s, state.per_token_s
     output = features.output_tokens
@@ -106,14 +106,3 @@ def expect(
     rates = price.rates_for(tokens) if price.steps else price.rates
     cost = -(-tokens * rates.input // MILLION) - (-output * rates.output // MILLION)
     return cost, seconds
-
-
-def expected_seconds(
-    features: RequestFeatures, deployment: Deployment, state: DeploymentState
-) -> float:
-    """Expected seconds to the end: time to first content + E[output] * time per token."""
-    prior = SPEED_PRIORS[deployment.tier]
-    first, each = state.ttft_s, state.per_token_s
-    return (prior.first_content_s if first is None else first) + features.output_tokens * (
-        prior.per_token_s if each is None else each
-    )

@@ -30,11 +30,10 @@ class ClientGone(Exception):
 class Exchange:
     """`id` is the request id that every header, error and ledger entry shows."""
 
-    __slots__ = ("_receive", "_send", "headers", "id", "path", "query", "started", "writing")
+    __slots__ = ("_receive", "_send", "headers", "id", "path", "started", "writing")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, id: str) -> None:
         self.path: str = scope["path"]
-        self.query: bytes = scope.get("query_string", b"")
         self.headers: Mapping[bytes, bytes] = dict(scope["headers"])
         self.id = id
         self.started = False
