@@ -51,11 +51,21 @@ def test_unknown_keys_are_refused_in_every_block(schema: dict[str, Any]) -> None
 
 def test_numbers_of_seconds_money_and_tokens_say_so(schema: dict[str, Any]) -> None:
     """A number's unit is in its name, or it is a count or a share."""
-    units = ("_s", "_usd", "_mb", "_tokens", "_tokens_above", "_tokens_below", "_per_minute")
+    units = (
+        "_s",
+        "_usd",
+        "_mb",
+        "_tokens",
+        "_tokens_above",
+        "_tokens_below",
+        "_per_minute",
+        "bytes_per_s",
+    )
     bare = {
         "port", "workers", "json_depth", "max_in_flight", "batch_rows", "weight", "quality",
         "explore", "seed", "max_attempts", "retry_same", "streak", "ratio", "min_samples",
-        "floor_per_s",
+        "floor_per_s", "max_queued", "max_connections", "max_connections_per_address",
+        "panic_per_s", "provider_share", "share", "spend_share", "factor", "success",
     }  # fmt: skip
     for key, shape in properties(schema):
         kinds = {shape.get("type"), *(each.get("type") for each in shape.get("anyOf", ()))}

@@ -8,7 +8,7 @@ from pathlib import Path as FilePath
 
 from pointsman.config.desk import Desk
 from pointsman.config.problems import Path, shown, suggest
-from pointsman.config.resolve_deployments import name_deployments, resolve_deployments
+from pointsman.config.resolve_deployments import Named, name_deployments, resolve_deployments
 from pointsman.config.resolve_providers import resolve_providers
 from pointsman.config.resolve_routes import resolve_routes, timeouts_for
 from pointsman.config.schema import ConfigFile, KeyBlock, LedgerBlock
@@ -17,6 +17,7 @@ from pointsman.config.settings import (
     ApiKey,
     BreakerSettings,
     LedgerSettings,
+    PreloadSettings,
     RetrySettings,
     Route,
     ServerSettings,
@@ -59,6 +60,7 @@ def resolve(file: ConfigFile, origin: str, desk: Desk) -> Resolved:
         retry=RetrySettings(file.retry.ratio, file.retry.ttl_s, file.retry.floor_per_s),
         timeouts=timeouts_for(deployments, file.timeouts, path=("timeouts",), desk=desk),
         origin=origin,
+        preloads=_preloads(named),
     )
     return Resolved(settings, {name: found[name].key_source for name in found})
 
@@ -91,6 +93,18 @@ def _server(
         json_depth=block.json_depth,
         transport=block.transport,
         max_in_flight=block.max_in_flight,
+        max_queued=block.max_queued,
+        queue_wait_s=block.queue_wait_s,
+        lag_shed_s=block.lag_shed_s,
+        bodies_bytes=int(block.bodies_mb * 1024 * 1024),
+        max_connections=block.max_connections,
+        max_connections_per_address=block.max_connections_per_address,
+        header_timeout_s=block.header_timeout_s,
+        body_bytes_per_s=block.body_bytes_per_s,
+        keep_alive_s=block.keep_alive_s,
+        stall_s=block.stall_s,
+        drain_s=block.drain_s,
+        reload_s=block.reload_s,
     )
 
 
@@ -120,7 +134,24 @@ def _caller(
         tenant=key.tenant,
         tags=key.tags,
         routes=None if key.routes is None else frozenset(allowed),
+        criticality=key.criticality,
+        weight=key.weight,
+        max_in_flight=key.max_in_flight,
     )
+
+
+def _preloads(named: tuple[Named, ...]) -> Mapping[str, PreloadSettings]:
+    return {
+        item.name: PreloadSettings(
+            connection=block.connection,
+            model=block.model,
+            hours=block.hours,
+            predict=block.predict,
+            keep_s=block.keep_s,
+        )
+        for item in named
+        if (block := item.block.preload) is not None
+    }
 
 
 def _ledger(block: LedgerBlock, base_dir: FilePath) -> LedgerSettings:
@@ -142,4 +173,7 @@ def _breaker(file: ConfigFile, desk: Desk) -> BreakerSettings:
         max_s=block.max_s,
         retry_after_max_s=block.retry_after_max_s,
         ramp_s=block.ramp_s,
+        quota_s=block.quota_s,
+        provider_share=block.provider_share,
+        panic_per_s=block.panic_per_s,
     )

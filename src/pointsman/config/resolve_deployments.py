@@ -101,6 +101,7 @@ def _resolve(item: Named, found: Found, desk: Desk) -> Deployment:
         weight=block.weight,
         quality=block.quality,
         default_max_tokens=block.default_max_tokens,
+        adaptive=block.adaptive,
         refuses=found.settings.refuses,
         tags=frozenset(block.tags),
     )

@@ -75,6 +75,7 @@ def _resolve(name: str, block: ProviderBlock, path: Path, used: bool, desk: Desk
     kind = block.kind or (row.kind if row else "hosted")
     url = _url(block, row, dialect, path, desk)
     key, source = _key(block, row, url, path, used, desk)
+    spare = [desk.secret(word, (*path, "keys", at + 1)) for at, word in enumerate(block.keys[1:])]
     headers = _headers(row.headers if row else {}, block.headers, path, desk)
     ca_file = _ca_file(block, path, desk)
     if len(desk.problems) > before or url is None:
@@ -84,12 +85,14 @@ def _resolve(name: str, block: ProviderBlock, path: Path, used: bool, desk: Desk
         dialect=dialect,
         endpoint=Endpoint(url, verify_tls=block.verify_tls, ca_file=ca_file),
         key=key,
+        spare_keys=tuple(each for each in spare if each is not None),
         headers=headers,
         path_style=_path_style(block, row, url),
         query=_query(block, row, url),
         key_header=row.key_header if row else None,
         refuses=row.refuses if row else frozenset(),
         kind=kind,
+        load_s=block.load_s,
     )
     facts_as = row.name if row else name
     return Found(settings, facts_as, source, block.tier, block.residency)
@@ -208,6 +211,10 @@ def _key(
     """Find the key: 1. the file's, or none; 2. a variable of the catalogue; else complain
     where one is needed."""
     at = _at(path, "key")
+    if block.keys:
+        if block.key is not None:
+            desk.complain(at, "both `key` and `keys`", "put all of them into `keys`")
+        return desk.secret(block.keys[0], (*path, "keys", 0)), block.keys[0]
     if block.key == "none":
         return None, "none"
     if block.key is not None:

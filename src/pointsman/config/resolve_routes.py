@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from pointsman.config.desk import Desk
 from pointsman.config.problems import Path, shown, suggest
 from pointsman.config.resolve_rules import resolve_rules
-from pointsman.config.schema_routes import FallbackBlock, RouteBlock, TimeoutsBlock
+from pointsman.config.schema_routes import FallbackBlock, HedgeBlock, RouteBlock, TimeoutsBlock
 from pointsman.config.selection import Pool, expand, names_of
 from pointsman.config.settings import Route
 from pointsman.config.word_checks import check_capabilities, check_strategy, check_weights
@@ -18,7 +18,7 @@ from pointsman.domain.call import Timeouts
 from pointsman.domain.deployment import Deployment
 from pointsman.domain.money import from_usd
 from pointsman.errors import FailureKind
-from pointsman.routing.spec import FallbackSpec, PolicySpec
+from pointsman.routing.spec import FallbackSpec, HedgeSpec, PolicySpec
 
 DEFAULT_ROUTE = RouteBlock(name="auto")
 """What there is when the file names no route."""
@@ -85,7 +85,22 @@ def _resolve(
         fallback=_fallback(block.fallback, everything, (*path, "fallback"), desk),
         timeouts=timeouts_for(mine, timeouts, block.timeouts, path=(*path, "timeouts"), desk=desk),
         aliases=block.aliases,
+        hedge=_hedge(block.hedge),
+        resume=block.resume,
+        affinity=block.affinity,
         baseline=next(iter(everything.matching(block.baseline)), None) if block.baseline else None,
+    )
+
+
+def _hedge(block: HedgeBlock) -> HedgeSpec:
+    return HedgeSpec(
+        enabled=block.enabled,
+        factor=block.factor,
+        min_s=block.min_s,
+        share=block.share,
+        spend_share=block.spend_share,
+        max_input_tokens=block.max_input_tokens,
+        success=block.success,
     )
 
 

@@ -14,6 +14,7 @@ from msgspec import Meta, field
 from pointsman.config.schema_models import DeploymentBlock, ProviderBlock
 from pointsman.config.schema_routes import RouteBlock, TimeoutsBlock
 from pointsman.config.schema_words import Block, Count, Seconds, SecretRef, Share, Word
+from pointsman.domain.call import Criticality
 
 
 class KeyBlock(Block, frozen=True, kw_only=True):
@@ -34,6 +35,20 @@ class KeyBlock(Block, frozen=True, kw_only=True):
     routes: Annotated[
         tuple[str, ...] | None,
         Meta(description="Routes and deployments the key may ask for; default all."),
+    ] = None
+    criticality: Annotated[
+        Criticality,
+        Meta(
+            description="Who is let in where there is not room for all: critical first, sheddable "
+            "last."
+        ),
+    ] = "default"
+    weight: Annotated[
+        float,
+        Meta(gt=0, description="The tenant's share where there is not room for all."),
+    ] = 1.0
+    max_in_flight: Annotated[
+        Count | None, Meta(description="Requests of this key at once in one worker.")
     ] = None
 
 
@@ -57,8 +72,53 @@ class ServerBlock(Block, frozen=True, kw_only=True):
         Literal["lean", "aiohttp"], Meta(description="The HTTP client towards providers.")
     ] = "lean"
     max_in_flight: Annotated[
-        int, Meta(ge=1, description="Requests at once in one worker; more are told 503.")
+        int, Meta(ge=1, description="Requests at once in one worker; more wait, or are told 503.")
     ] = 4096
+    max_queued: Annotated[
+        int, Meta(ge=0, description="Requests that may wait for their turn in one worker.")
+    ] = 256
+    queue_wait_s: Annotated[
+        Seconds, Meta(description="Longest wait for a turn before 503, in seconds.")
+    ] = 0.05
+    lag_shed_s: Annotated[
+        Seconds,
+        Meta(description="How late a worker may run before it turns requests away, in seconds."),
+    ] = 0.2
+    bodies_mb: Annotated[
+        float, Meta(gt=0, description="Request bodies held at once in one worker, in MiB.")
+    ] = 512
+    max_connections: Annotated[
+        Count | None,
+        Meta(description="Clients' connections of one worker; default by its file descriptors."),
+    ] = None
+    max_connections_per_address: Annotated[
+        Count | None,
+        Meta(description="Connections from one address; default no bound (a proxy is one)."),
+    ] = None
+    header_timeout_s: Annotated[
+        Seconds, Meta(description="For a request's headers to arrive, in seconds.")
+    ] = 10.0
+    body_bytes_per_s: Annotated[
+        int, Meta(ge=1, description="Slowest request body, in bytes a second, after 5 seconds.")
+    ] = 1024
+    keep_alive_s: Annotated[
+        Seconds, Meta(description="An idle connection is kept this long, in seconds.")
+    ] = 75.0
+    stall_s: Annotated[
+        Seconds, Meta(description="A reader that takes nothing is cut after this, in seconds.")
+    ] = 60.0
+    drain_s: Annotated[
+        Seconds, Meta(description="What is under way may take this long after SIGTERM, in seconds.")
+    ] = 120.0
+    reload_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=3600,
+            description="How often this file is looked at for changes, in seconds; 0 only on "
+            "SIGHUP.",
+        ),
+    ] = 1.0
 
 
 class LedgerBlock(Block, frozen=True, kw_only=True):
@@ -99,6 +159,18 @@ class BreakerBlock(Block, frozen=True, kw_only=True):
     ramp_s: Annotated[
         Seconds, Meta(description="Time back to full traffic after a good probe, in seconds.")
     ] = 30.0
+    quota_s: Annotated[
+        Seconds,
+        Meta(description="How often one whose quota is used up is asked again, in seconds."),
+    ] = 300.0
+    provider_share: Annotated[
+        Share,
+        Meta(description="Share of a provider's deployments that are out before all of them are."),
+    ] = 0.5
+    panic_per_s: Annotated[
+        float,
+        Meta(ge=0, description="Requests a second that may try all the same when all are out."),
+    ] = 1.0
 
 
 class RetryBlock(Block, frozen=True, kw_only=True):

@@ -10,6 +10,8 @@ from pointsman.config.schema_words import (
     Block,
     Count,
     Residency,
+    Seconds,
+    SecretRef,
     SecretRefOrNone,
     Share,
     Tokens,
@@ -67,6 +69,13 @@ class ProviderBlock(Block, frozen=True, kw_only=True):
             "Default: the catalogue's variable."
         ),
     ] = None
+    keys: Annotated[
+        tuple[SecretRef, ...],
+        Meta(
+            description="Several keys instead of `key`: the first that the provider takes is used. "
+            "To rotate, put the new one in front of the old one."
+        ),
+    ] = ()
     like: Annotated[
         Word | None,
         Meta(description="Catalogue name this one starts from: a second account or region."),
@@ -110,6 +119,39 @@ class ProviderBlock(Block, frozen=True, kw_only=True):
         Word | None,
         Meta(description="Certificate authorities in PEM, relative to this file."),
     ] = None
+    load_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=3600,
+            description="How often a local server is asked for its load, in seconds; 0 never.",
+        ),
+    ] = 1.0
+
+
+class PreloadBlock(Block, frozen=True, kw_only=True):
+    """What is made ready before requests come."""
+
+    connection: Annotated[
+        bool, Meta(description="Open a connection at the start and keep one open.")
+    ] = True
+    model: Annotated[
+        bool, Meta(description="Have a local server load the model at the start and keep it.")
+    ] = False
+    hours: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="When to have it ready, such as `mon-fri 08:00-18:00` in local time; "
+            "default always."
+        ),
+    ] = ()
+    predict: Annotated[
+        bool,
+        Meta(description="Have it ready in the hours in which there was traffic on earlier days."),
+    ] = False
+    keep_s: Annotated[
+        Seconds, Meta(description="How long a local server keeps an idle model, in seconds.")
+    ] = 1800.0
 
 
 class DeploymentBlock(Block, frozen=True, kw_only=True):
@@ -141,6 +183,12 @@ class DeploymentBlock(Block, frozen=True, kw_only=True):
     ] = None
     output_tokens: Annotated[Tokens | None, Meta(description="Longest answer, in tokens.")] = None
     max_in_flight: Annotated[Count | None, Meta(description="Attempts at once.")] = None
+    adaptive: Annotated[
+        bool, Meta(description="Learn how many attempts at once it can bear, and keep to it.")
+    ] = True
+    preload: Annotated[
+        PreloadBlock | None, Meta(description="What is made ready before requests come.")
+    ] = None
     requests_per_minute: Annotated[
         Count | None, Meta(description="Requests a minute, as the provider grants them.")
     ] = None

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta, field
 
-from pointsman.config.schema_words import Block, Residency, Seconds, Share, Weight, Word
+from pointsman.config.schema_words import Block, Residency, Seconds, Share, Tokens, Weight, Word
 from pointsman.domain.deployment import Tier
 from pointsman.routing.signals import Task
 from pointsman.routing.spec import PickerName
@@ -141,6 +141,32 @@ class TimeoutsBlock(Block, frozen=True, kw_only=True):
     ] = None
 
 
+class HedgeBlock(Block, frozen=True, kw_only=True):
+    """A second attempt elsewhere while the first one is late; the later one is called off."""
+
+    enabled: Annotated[bool, Meta(description="Hedge at all.")] = False
+    factor: Annotated[
+        float,
+        Meta(
+            ge=1,
+            le=10,
+            description="How late: this many times the deployment's own 95th percentile to first "
+            "content.",
+        ),
+    ] = 1.5
+    min_s: Annotated[Seconds, Meta(description="Never before this, in seconds.")] = 1.0
+    share: Annotated[Share, Meta(description="Most hedges, as a share of requests.")] = 0.03
+    spend_share: Annotated[
+        Share, Meta(description="Most they may cost, as a share of the last hour's cost.")
+    ] = 0.02
+    max_input_tokens: Annotated[
+        Tokens, Meta(description="No hedge for longer inputs: they are dear, and often cached.")
+    ] = 32_000
+    success: Annotated[
+        Share, Meta(description="No hedge on a deployment that succeeds less often than this.")
+    ] = 0.95
+
+
 class RouteBlock(Block, frozen=True, kw_only=True):
     """A model name that clients ask for."""
 
@@ -201,6 +227,23 @@ class RouteBlock(Block, frozen=True, kw_only=True):
     timeouts: Annotated[
         TimeoutsBlock, Meta(description="This route's timeouts, over the file's.")
     ] = TimeoutsBlock()
+    hedge: Annotated[
+        HedgeBlock, Meta(description="A second attempt elsewhere while the first one is late.")
+    ] = HedgeBlock()
+    resume: Annotated[
+        bool,
+        Meta(
+            description="Continue an answer that was cut off on another deployment: text only, "
+            "never inside a tool call."
+        ),
+    ] = False
+    affinity: Annotated[
+        bool,
+        Meta(
+            description="Keep conversations with the same beginning where it was read before, "
+            "while that is not twice as slow."
+        ),
+    ] = False
     baseline: Annotated[
         Word | None,
         Meta(description="The deployment savings are measured against; default the dearest."),

@@ -12,7 +12,7 @@ from pointsman.domain.call import Timeouts as Timeouts
 from pointsman.domain.deployment import Deployment
 from pointsman.providers.catalog import KeyHeader
 from pointsman.providers.transport import Endpoint
-from pointsman.routing.spec import FallbackSpec, PolicySpec
+from pointsman.routing.spec import FallbackSpec, HedgeSpec, PolicySpec
 
 
 class Secret:
@@ -48,6 +48,8 @@ class ProviderSettings:
     dialect: str
     endpoint: Endpoint
     key: Secret | None = None
+    spare_keys: tuple[Secret, ...] = ()
+    """Taken in this order where the provider refuses `key`: a rotation's overlap."""
     headers: Mapping[str, str] = field(default_factory=dict)
     path_style: Literal["plain", "azure"] = "plain"
     query: str = ""
@@ -55,6 +57,8 @@ class ProviderSettings:
     refuses: frozenset[str] = frozenset()
     kind: str = "hosted"
     """hosted, ollama, vllm, llamacpp: how load and models are asked for."""
+    load_s: float = 1.0
+    """How often a local server is asked for its load, in seconds; 0 never."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +73,20 @@ class Route:
     aliases: tuple[str, ...] = ()
     baseline: str | None = None
     """The deployment that savings are measured against; None is the dearest frontier one."""
+    hedge: HedgeSpec = HedgeSpec()
+    resume: bool = False
+    """Continue an answer that was cut off on another deployment."""
+    affinity: bool = False
+    """Keep conversations with the same beginning where it was read before."""
 
 
 @dataclass(frozen=True, slots=True)
 class BreakerSettings:
     """streak: hard failures in a row. ratio: least share of successes over `window_s` seconds
     with at least `min_samples`. Open for equal-jitter backoff from `base_s` to `max_s`; back
-    over `ramp_s`."""
+    over `ramp_s`. One without quota is probed every `quota_s`. Where at least `provider_share` of
+    a provider's deployments are out, all of them are. `panic_per_s` is what may be tried all the
+    same where a route's deployments are all out."""
 
     streak: int = 5
     ratio: float = 0.8
@@ -85,6 +96,9 @@ class BreakerSettings:
     max_s: float = 60.0
     retry_after_max_s: float = 300.0
     ramp_s: float = 30.0
+    quota_s: float = 300.0
+    provider_share: float = 0.5
+    panic_per_s: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +129,18 @@ class ServerSettings:
     json_depth: int = 64
     transport: Literal["lean", "aiohttp"] = "lean"
     max_in_flight: int = 4096
+    max_queued: int = 256
+    queue_wait_s: float = 0.05
+    lag_shed_s: float = 0.2
+    bodies_bytes: int = 512 * 1024 * 1024
+    max_connections: int | None = None
+    max_connections_per_address: int | None = None
+    header_timeout_s: float = 10.0
+    body_bytes_per_s: int = 1024
+    keep_alive_s: float = 75.0
+    stall_s: float = 60.0
+    drain_s: float = 120.0
+    reload_s: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +150,19 @@ class LedgerSettings:
     path: Path | None = None
     flush_s: float = 0.2
     batch_rows: int = 512
+
+
+@dataclass(frozen=True, slots=True)
+class PreloadSettings:
+    """What is made ready for a deployment before requests come, and when. `hours` are spans such
+    as `mon-fri 08:00-18:00` in local time, none for always; `predict` adds the hours that had
+    traffic on earlier days. `keep_s`: how long a local server keeps an idle model."""
+
+    connection: bool = True
+    model: bool = False
+    hours: tuple[str, ...] = ()
+    predict: bool = False
+    keep_s: float = 1800.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,4 +178,6 @@ class Settings:
     retry: RetrySettings = RetrySettings()
     timeouts: Timeouts = Timeouts()
     """Of requests that name a deployment instead of a route."""
+    preloads: Mapping[str, PreloadSettings] = field(default_factory=dict)
+    """By the name of the deployment."""
     origin: str = "discovered"

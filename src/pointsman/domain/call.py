@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import msgspec
 
+Criticality = Literal["critical", "default", "sheddable"]
+"""Who is let in where there is not room for all: in this order."""
+
 
 class Caller(msgspec.Struct, frozen=True):
-    """Who asks; made from an API key. `routes` None is every route."""
+    """Who asks; made from an API key. `routes` None is every route.
+
+    criticality, weight and max_in_flight count where there is not room for all (server/gate.py).
+    """
 
     key: str = "anonymous"
     user: str | None = None
@@ -17,6 +24,9 @@ class Caller(msgspec.Struct, frozen=True):
     tenant: str | None = None
     tags: Mapping[str, str] = msgspec.field(default_factory=dict)
     routes: frozenset[str] | None = None
+    criticality: Criticality = "default"
+    weight: float = 1.0
+    max_in_flight: int | None = None
 
     def allows(self, route: str) -> bool:
         return self.routes is None or route in self.routes

@@ -62,6 +62,8 @@ class Deployment(msgspec.Struct, frozen=True):
     weight: float = 1.0
     quality: float | None = None
     default_max_tokens: int | None = None
+    adaptive: bool = True
+    """Learn how many attempts at once it can bear (pipeline/limits.py)."""
     refuses: frozenset[str] = frozenset()
     """Request fields that this provider answers with an error, though others of its dialect
     take them: `stream_options`, `max_completion_tokens`."""

@@ -40,4 +40,6 @@ class Call(msgspec.Struct, frozen=True):
     wire: str | None = None
     expected_tokens: tuple[int, int] = (0, 0)
     last_resort: bool = False
+    avoid: frozenset[str] = frozenset()
+    """Deployments that are not asked: they have failed this very answer already."""
     trail: Trail = msgspec.field(default_factory=Trail)

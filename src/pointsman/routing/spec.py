@@ -65,6 +65,24 @@ class PolicySpec:
 
 
 @dataclass(frozen=True, slots=True)
+class HedgeSpec:
+    """When a second attempt is made elsewhere while the first is late.
+
+    After max(factor * the deployment's 95th percentile to first content, min_s) seconds; hedges
+    are at most `share` of requests and `spend_share` of the last hour's cost; not for inputs
+    above `max_input_tokens`, nor while a deployment's share of successes is below `success`.
+    """
+
+    enabled: bool = False
+    factor: float = 1.5
+    min_s: float = 1.0
+    share: float = 0.03
+    spend_share: float = 0.02
+    max_input_tokens: int = 32_000
+    success: float = 0.95
+
+
+@dataclass(frozen=True, slots=True)
 class FallbackSpec:
     """What follows a failed attempt.
 
