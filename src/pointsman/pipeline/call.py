@@ -42,4 +42,6 @@ class Call(msgspec.Struct, frozen=True):
     last_resort: bool = False
     avoid: frozenset[str] = frozenset()
     """Deployments that are not asked: they have failed this very answer already."""
+    panic: bool = False
+    """Every deployment is out and this call may try all the same: breakers let it through."""
     trail: Trail = msgspec.field(default_factory=Trail)
