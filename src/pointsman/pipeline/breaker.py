@@ -22,10 +22,11 @@ from pointsman.domain.outcome import Outcome
 from pointsman.errors import FailureKind, ProviderFailure, Rejected
 from pointsman.pipeline.call import Call
 from pointsman.pipeline.service import Reply, Service
+from pointsman.routing.contract import kinds_with
 
 State = Literal["closed", "open", "half_open", "ramping"]
 
-HARD: frozenset[str] = frozenset({"unavailable", "overloaded", "timeout", "malformed"})
+HARD = kinds_with("hard")
 REFUSED_STREAK = 2
 """401 and 403 in a row before a credential is put aside."""
 

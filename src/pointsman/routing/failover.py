@@ -21,6 +21,7 @@ import msgspec
 from pointsman.domain.deployment import Deployment
 from pointsman.domain.request import RouteOptions
 from pointsman.errors import FailureKind, PointsmanError, ProviderFailure, Rejected
+from pointsman.routing.contract import KINDS
 from pointsman.routing.decision import Decision, Rejection
 from pointsman.routing.filters import matches
 from pointsman.routing.retries import UNLIMITED, Retries, RetryBudget
@@ -51,13 +52,6 @@ COOL_S: Final = 1.0
 """A provider that asked for a wait is left alone for at least this."""
 LONGEST_WAIT_S: Final = 60.0
 """A request is not held for a longer Retry-After; its client is told instead (Portkey's cap)."""
-
-AGAIN_LATER: Final[frozenset[FailureKind]] = frozenset({"unavailable", "overloaded"})
-"""Kinds after which the same deployment may be tried again without having asked for a wait."""
-COOLING: Final[frozenset[FailureKind]] = frozenset({"throttled", "overloaded"})
-"""Kinds whose Retry-After is waited for when nothing else is left."""
-UNCHARGED: Final[frozenset[FailureKind]] = frozenset({"content_filter", "context_length"})
-"""Verdicts on one request, no sign of load: what follows them costs no retry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,9 +182,7 @@ def retry_cost(failures: Sequence[Failed]) -> float:
     if not failures:
         return 0.0
     kind = failures[-1].kind
-    if kind is None or kind in UNCHARGED:
-        return 0.0
-    return 2.0 if kind == "timeout" else 1.0
+    return 0.0 if kind is None else float(KINDS[kind].retry_cost)
 
 
 def next_step(
@@ -273,10 +265,10 @@ def _same_again(
         if name not in deployments or count > plan.retry_same or failed.kind is None:
             continue
         hint = failed.error.retry_after_s
-        if hint is None and failed.kind in AGAIN_LATER:
+        if hint is None and KINDS[failed.kind].again:
             backoff = min(BACKOFF_MAX_S, BACKOFF_BASE_S * 2 ** (count - 1))
             return Try(deployments[name], min(backoff, deadline - now - MARGIN_S), cost)
-        if hint is None or failed.kind not in COOLING:
+        if hint is None or not KINDS[failed.kind].waits:
             continue
         seconds = failed.at + max(hint, COOL_S) - now
         if seconds <= 0:

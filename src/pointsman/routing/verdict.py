@@ -1,17 +1,7 @@
-"""What the client is told when every allowed attempt has failed.
-
-    all that failed                        status  code                      should_retry
-    nobody was called, ours refused        503     upstream_unavailable      budget left
-    throttled                              429     upstream_rate_limited     budget left
-    timeout                                504     upstream_timeout          no
-    malformed                              502     upstream_protocol         no
-    anything else, or mixed                502     upstream_error            no
-    context_length, and nothing else       400     context_length_exceeded   no
-    content_filter at last                 400     content_filter            no
-    the call's deadline passed             504     deadline_exceeded         no
+"""What the client is told when every allowed attempt has failed: the table of contract.py, read.
 
 A refused credential is never the client's 401. `should_retry` is False once we have retried
-ourselves or may not: SDKs repeat twice by default, and 3 * 3 attempts are the storm.
+ourselves or may not.
 """
 
 from __future__ import annotations
@@ -27,18 +17,9 @@ from pointsman.errors import (
     ProviderFailure,
     Rejected,
 )
+from pointsman.routing.contract import KINDS, LATE, MIXED, UNAVAILABLE, EndRow, KindRow
 
-Face = tuple[int, str]
-
-FACES: Final[dict[FailureKind, Face]] = {
-    "throttled": (429, "upstream_rate_limited"),
-    "timeout": (504, "upstream_timeout"),
-    "malformed": (502, "upstream_protocol"),
-}
-OTHERWISE: Final[Face] = (502, "upstream_error")
-UNAVAILABLE: Final[Face] = (503, "upstream_unavailable")
-FILTERED: Final[Face] = (400, "content_filter")
-LATE: Final[Face] = (504, "deadline_exceeded")
+FILTERED: Final = KINDS["content_filter"]
 
 
 class Failure(Protocol):
@@ -75,6 +56,7 @@ def verdict(
             f"{message}. Shorten the conversation or ask a model with a larger window."
         )
     hints = [hint for failed in failures if (hint := _hint_left(failed, now)) is not None]
+    face: EndRow | KindRow
     if late:
         face = LATE
     elif last == "content_filter":
@@ -82,19 +64,17 @@ def verdict(
     elif not kinds:
         face = UNAVAILABLE
     elif len(others) == 1:
-        face = FACES.get(next(iter(others)), OTHERWISE)
+        face = KINDS[next(iter(others))]
     else:
-        face = OTHERWISE
-    status, code = face
-    may_come_back = face in (UNAVAILABLE, FACES["throttled"])
+        face = MIXED
     error = AllFailed(
         message,
         told,
-        status=status,
-        code=code,
-        retry_after_s=min(hints) if hints and may_come_back else None,
+        status=face.status,
+        code=face.code,
+        retry_after_s=min(hints) if hints and face.retry_after else None,
     )
-    error.should_retry = may_come_back and retry_allowed
+    error.should_retry = face.retry != "no" and retry_allowed
     return error
 
 
