@@ -53,6 +53,8 @@ class PointsmanError(Exception):
     status = 500
     code = "internal_error"
     should_retry: bool = False
+    attempts: int = 0
+    """How many providers were called before it came to this."""
 
     def __init__(
         self,

@@ -46,15 +46,17 @@ FACES: list[tuple[PointsmanError, str, str]] = [
 def test_each_error_has_the_type_of_its_status(
     error: PointsmanError, openai: str, anthropic: str
 ) -> None:
-    error.param = "messages[0]"
+    error.param, error.attempts = "messages[0]", 2
     assert orjson.loads(DIALECTS["openai"].render_error(error, "req-1")) == {
         "error": {"message": "m", "type": openai, "param": "messages[0]", "code": error.code},
         "request_id": "req-1",
+        "attempts": 2,
     }
     assert orjson.loads(DIALECTS["anthropic"].render_error(error, "req-1")) == {
         "type": "error",
-        "error": {"type": anthropic, "message": "m"},
+        "error": {"type": anthropic, "message": "m", "code": error.code},
         "request_id": "req-1",
+        "attempts": 2,
     }
 
 

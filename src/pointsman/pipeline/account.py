@@ -64,6 +64,7 @@ class Account:
             self._enter(call, "abandoned", CLIENT_CLOSED, "client_closed")
             raise
         except PointsmanError as error:
+            error.attempts = len(call.trail.attempts)
             self._enter(call, _kind_of(error), error.status, error.code)
             raise
         except BaseException:

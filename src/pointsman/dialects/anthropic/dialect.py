@@ -61,8 +61,16 @@ class Anthropic:
         kind = TYPE_OF_STATUS.get(error.status)
         if kind is None:
             kind = "invalid_request_error" if error.status < 500 else "api_error"
-        detail = {"type": kind, "message": error.message}
-        return orjson.dumps({"type": "error", "error": detail, "request_id": request_id})
+        # Anthropic has no codes; ours tell apart what a type lumps together.
+        detail = {"type": kind, "message": error.message, "code": error.code}
+        return orjson.dumps(
+            {
+                "type": "error",
+                "error": detail,
+                "request_id": request_id,
+                "attempts": error.attempts,
+            }
+        )
 
     def render_stream_error(self, error: PointsmanError, request_id: str) -> bytes:
         return b"event: error\ndata: " + self.render_error(error, request_id) + b"\n\n"

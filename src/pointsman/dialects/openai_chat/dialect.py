@@ -49,7 +49,9 @@ class OpenAIChat:
         return OpenAIEncoder(request)
 
     def render_error(self, error: PointsmanError, request_id: str) -> bytes:
-        return orjson.dumps({"error": _error(error), "request_id": request_id})
+        return orjson.dumps(
+            {"error": _error(error), "request_id": request_id, "attempts": error.attempts}
+        )
 
     def render_stream_error(self, error: PointsmanError, request_id: str) -> bytes:
         return b"data: " + self.render_error(error, request_id) + b"\n\n"
