@@ -1,8 +1,12 @@
-"""The composition root: from Settings to a Gateway. It alone names the concrete classes.
+"""The gateway: from Settings to answers, and from one configuration to the next.
 
 async with Gateway.from_config("pointsman.yaml") as gateway:
     answer = await gateway.chat([{"role": "user", "content": "hi"}], model="auto")
     print(answer.text, answer.cost_usd, answer.deployment)
+
+What lives as long as the process is kept here: clock, transport, ledger, metrics, observers. What
+follows from the configuration is a `Generation`; `reload` swaps it. `composition.py` names the
+concrete classes, `inprocess.py` has what applications call.
 """
 
 from __future__ import annotations
@@ -19,37 +23,25 @@ from types import TracebackType
 import orjson
 from msgspec.structs import replace
 
-from pointsman.answers import Answer, AnswerStream
 from pointsman.clock import Clock, SystemClock, Timer
+from pointsman.composition import Parts, make_ledger, make_transport
 from pointsman.config.load import load, loads
-from pointsman.config.settings import Route, Settings
-from pointsman.dialects.registry import DIALECTS
-from pointsman.domain.call import ANONYMOUS, Caller
-from pointsman.domain.content import Json, JsonObject
-from pointsman.domain.deployment import TIERS, Deployment
-from pointsman.domain.request import ChatRequest, Request, RouteOptions, Source
-from pointsman.errors import ConfigError, InvalidRequest, Overloaded, PermissionDenied
+from pointsman.config.settings import Settings
+from pointsman.domain.call import Caller
+from pointsman.domain.content import JsonObject
+from pointsman.domain.request import ChatRequest, Request, RouteOptions
+from pointsman.errors import ConfigError, Overloaded
+from pointsman.generation import Generation
+from pointsman.inprocess import InProcess
 from pointsman.ledger.entries import LedgerStore
-from pointsman.ledger.memory import MemoryLedger
-from pointsman.ledger.sqlite import SqliteLedger
 from pointsman.observe.events import Observer, Observers
 from pointsman.observe.logs import log_entry
 from pointsman.observe.metrics import Metrics
-from pointsman.pipeline.account import Account
-from pointsman.pipeline.build import DeploymentStack, deployment_stack
+from pointsman.pipeline.build import DeploymentStack
 from pointsman.pipeline.call import Call
-from pointsman.pipeline.dispatch import Dispatch
 from pointsman.pipeline.service import Reply
-from pointsman.providers.transport import Transport, TransportLimits
-from pointsman.providers.upstream import Upstream
-from pointsman.routing.names import Names
-from pointsman.routing.policy import explain
-from pointsman.routing.retries import RetryBudget
-from pointsman.routing.spec import PolicySpec
+from pointsman.providers.transport import Transport
 from pointsman.routing.tokens import estimate_request
-
-DIRECT = "direct"
-"""The route of a request that names its deployment itself."""
 
 METRICS_DIRECTORY_VARIABLE = "POINTSMAN_METRICS_DIRECTORY"
 """Set by `serve` where several workers put their metrics together."""
@@ -58,7 +50,7 @@ SHARE_EVERY_S = 1.0
 """How old another worker's metrics may be, in seconds."""
 
 
-class Gateway:
+class Gateway(InProcess):
     """Routes, falls back, accounts. Use with `async with`, or `start` and `close`."""
 
     def __init__(
@@ -71,38 +63,27 @@ class Gateway:
         ledger: LedgerStore | None = None,
         observers: Sequence[Observer] = (),
     ) -> None:
-        self.settings = settings
         self.clock = clock = clock if clock is not None else SystemClock()
-        self._rng = rng if rng is not None else random.Random()
         self._transport = transport if transport is not None else make_transport(settings)
-        self._prefix = f"req_{secrets.token_hex(6)}"
+        prefix = secrets.token_hex(6)
+        self._prefix = f"req_{prefix}"
         self._count = itertools.count(1)
-        self._attempt_count = itertools.count(1)
         self.ledger = ledger if ledger is not None else make_ledger(settings, clock)
-        self.stacks = {
-            deployment.name: self._stack(deployment) for deployment in settings.deployments
-        }
         metrics_directory = os.environ.get(METRICS_DIRECTORY_VARIABLE)
         self.metrics = Metrics(
-            self.stacks,
+            {},
             lambda: self.ledger.lost,
             directory=None if metrics_directory is None else Path(metrics_directory),
         )
-        self._keep = Observers((self.ledger.append, self.metrics, log_entry, *observers))
-        self._retries = RetryBudget(
-            ratio=settings.retry.ratio,
-            ttl_s=settings.retry.ttl_s,
-            floor_per_s=settings.retry.floor_per_s,
+        self._parts = Parts(
+            clock,
+            rng if rng is not None else random.Random(),
+            self._transport,
+            Observers((self.ledger.append, self.metrics, log_entry, *observers)),
+            prefix,
         )
-        self._names = Names(
-            {route.name: route.aliases for route in settings.routes}, settings.deployments
-        )
-        self._routes = {route.name: self._account(route) for route in settings.routes}
-        self._members = {
-            route.name: tuple(each.name for each in route.deployments) for route in settings.routes
-        }
-        self._timeouts = {route.name: route.timeouts for route in settings.routes}
-        self._pinned: dict[tuple[str, ...], Account] = {}
+        self.current = Generation(settings, self._parts)
+        self.metrics.stacks = self.current.stacks
         self._sharing: Timer | None = None
         self._is_closed = False
 
@@ -175,75 +156,21 @@ class Gateway:
         await self._transport.close()
         await asyncio.to_thread(self.ledger.close)
 
+    @property
+    def settings(self) -> Settings:
+        """The configuration that new calls go by."""
+        return self.current.settings
+
+    @property
+    def stacks(self) -> Mapping[str, DeploymentStack]:
+        """The deployments' stacks that new calls go to, by name."""
+        return self.current.stacks
+
     def health(self) -> JsonObject:
         """Tell whether traffic can be served: at least one deployment lets calls through."""
         states: JsonObject = {name: stack.breaker.state for name, stack in self.stacks.items()}
         open_now = [name for name, stack in self.stacks.items() if stack.breaker.share > 0]
         return {"ready": bool(open_now), "breakers": states, "ledger_lost": self.ledger.lost}
-
-    # For applications.
-
-    async def chat(
-        self,
-        messages: Sequence[Mapping[str, object]],
-        *,
-        model: str = "auto",
-        caller: Caller = ANONYMOUS,
-        options: RouteOptions | None = None,
-        **fields: object,
-    ) -> Answer:
-        """Answer a conversation written in OpenAI's shape; `fields` are the body's others
-        (`tools`, `temperature`, …). Raises PointsmanError."""
-        call = self._own_call(messages, model, caller, options, {**fields, "stream": False})
-        async with await self.handle(call) as reply:
-            assert reply.chat is not None
-            reply.close()
-            return Answer(reply.chat, reply.deployment, call.trail, call.id)
-
-    async def stream(
-        self,
-        messages: Sequence[Mapping[str, object]],
-        *,
-        model: str = "auto",
-        caller: Caller = ANONYMOUS,
-        options: RouteOptions | None = None,
-        **fields: object,
-    ) -> AnswerStream:
-        """As `chat`, committed but still coming: `async with await gateway.stream(…) as events`."""
-        call = self._own_call(messages, model, caller, options, {**fields, "stream": True})
-        return AnswerStream(await self.handle(call), call)
-
-    def explain_chat(
-        self,
-        messages: Sequence[Mapping[str, object]],
-        *,
-        model: str = "auto",
-        caller: Caller = ANONYMOUS,
-        options: RouteOptions | None = None,
-        **fields: object,
-    ) -> JsonObject:
-        """Decide for a conversation without calling anybody, and tell why."""
-        return self.explain(self._own_call(messages, model, caller, options, fields))
-
-    def _own_call(
-        self,
-        messages: Sequence[Mapping[str, object]],
-        model: str,
-        caller: Caller,
-        options: RouteOptions | None,
-        fields: Mapping[str, object],
-    ) -> Call:
-        dialect = DIALECTS["openai"]
-        body = {"model": model, "messages": list(messages), **fields}
-        try:
-            data = orjson.dumps(body)
-        except TypeError as error:
-            raise InvalidRequest(f"messages and fields must be JSON values: {error}") from error
-        parsed: JsonObject = orjson.loads(data)
-        request = dialect.parse_request(parsed, Source(dialect.name, data))
-        return self.new_call(
-            request, caller, options or RouteOptions(), wire=None, id=self.new_id()
-        )
 
     # For the server.
 
@@ -265,15 +192,16 @@ class Gateway:
         said_user = user or (request.user if isinstance(request, ChatRequest) else None)
         if (said_user and caller.user is None) or (app and caller.app is None):
             caller = replace(caller, user=caller.user or said_user, app=caller.app or app)
-        target = self._names.resolve(request.model)
-        timeouts = self._timeouts.get(target.route or "", self.settings.timeouts)
+        current = self.current
+        target = current.resolve(request.model)
+        timeouts = current.timeouts_of(target)
         if target.prefer is not None and options.prefer is None:
             options = replace(options, prefer=target.prefer)
         total = timeouts.total_s
         if options.timeout_s is not None:
             total = min(total, options.timeout_s)
         if options.fallbacks:
-            options = replace(options, fallbacks=self._fallbacks(caller, options.fallbacks))
+            options = replace(options, fallbacks=current.fallbacks(caller, options.fallbacks))
         now = self.clock.now()
         return Call(
             id=id,
@@ -290,150 +218,20 @@ class Gateway:
         """Answer a call, committed. Raises PointsmanError."""
         if self._is_closed:
             raise Overloaded("the gateway is closed; make a new one", code="closed")
-        return await self._stack_for(call)(call)
+        return await self.current.stack_for(call)(call)
 
     def explain(self, call: Call) -> JsonObject:
         """Decide without calling anybody, and tell why."""
-        dispatch = self._stack_for(call).inner
-        assert isinstance(dispatch, Dispatch)
-        features = dispatch.features(call)
-        told = explain(dispatch.consider(features, random.Random(0), 0))
-        told["features"] = {
-            "input_tokens": features.input_tokens,
-            "output_tokens": features.output_tokens,
-            "needs": list[Json](sorted(features.needs)),
-            "task": features.task,
-            "language": features.language,
-            "sensitive": features.sensitive,
-        }
-        return told
+        return self.current.explain(call)
 
     def models(self, caller: Caller) -> list[JsonObject]:
         """List what this caller may ask for, in OpenAI's shape: routes first."""
-        routes: list[JsonObject] = [
-            {"id": route.name, "object": "model", "created": 0, "owned_by": "pointsman"}
-            for route in self.settings.routes
-            if caller.allows(route.name)
-        ]
-        deployments: list[JsonObject] = [
-            {
-                "id": deployment.name,
-                "object": "model",
-                "created": 0,
-                "owned_by": deployment.provider,
-                "tier": deployment.tier,
-                "context_window": deployment.limits.context_tokens,
-                "capabilities": list[Json](sorted(deployment.capabilities)),
-            }
-            for deployment in self.settings.deployments
-            if caller.allows(DIRECT) or caller.allows(deployment.name)
-        ]
-        return routes + deployments
+        return self.current.models(caller)
 
     def count_tokens(self, call: Call) -> int:
         """Estimate the input tokens of a call that its caller may make."""
-        self._stack_for(call)
+        self.current.stack_for(call)
         return estimate_request(call.request)
 
-    # Composition.
-
-    def _stack(self, deployment: Deployment) -> DeploymentStack:
-        provider = self.settings.providers[deployment.provider]
-        upstream = Upstream(
-            deployment,
-            provider,
-            DIALECTS[deployment.dialect],
-            self._transport,
-            self.clock,
-            self._new_attempt_id,
-        )
-        return deployment_stack(upstream, deployment, self.clock, self.settings.breaker, self._rng)
-
-    def _new_attempt_id(self) -> str:
-        return f"att_{self._prefix[4:]}{next(self._attempt_count):08x}"
-
-    def _account(self, route: Route) -> Account:
-        dispatch = Dispatch(route, self.stacks, self.clock, self._rng, self._retries)
-        return Account(dispatch, self.clock, route.name, baseline_of(route), self._keep)
-
-    def _stack_for(self, call: Call) -> Account:
-        target = self._names.resolve(call.request.model)
-        if target.route is not None:
-            self._allow(call.caller, target.route)
-            return self._routes[target.route]
-        for pinned in target.pinned:
-            self._allow(call.caller, pinned, DIRECT)
-        return self._direct(target.pinned)
-
-    def _fallbacks(self, caller: Caller, names: tuple[str, ...]) -> tuple[str, ...]:
-        """Turn what a caller may write as a model into deployments, if the caller may use them."""
-        found: dict[str, None] = {}
-        for name in names:
-            target = self._names.resolve(name, param="fallbacks")
-            if target.route is not None:
-                self._allow(caller, target.route)
-                found.update(dict.fromkeys(self._members[target.route]))
-            for pinned in target.pinned:
-                self._allow(caller, pinned, DIRECT)
-                found[pinned] = None
-        return tuple(found)
-
-    def _direct(self, pinned: tuple[str, ...]) -> Account:
-        """The stack of a request that names its model: that model, and the fallbacks it names.
-
-        Who names a model has chosen where the data goes: no rule of a route applies.
-        """
-        account = self._pinned.get(pinned)
-        if account is None:
-            route = Route(
-                DIRECT,
-                tuple(self.stacks[name].deployment for name in pinned),
-                PolicySpec(strategy="static", order=pinned, sensitive_tiers=TIERS),
-            )
-            account = self._pinned[pinned] = self._account(route)
-        return account
-
-    def _allow(self, caller: Caller, *names: str) -> None:
-        if not any(caller.allows(name) for name in names):
-            raise PermissionDenied(
-                f"the API key may not use {names[0]!r}; it may use "
-                f"{', '.join(sorted(caller.routes or ()))}",
-                param="model",
-            )
-
     def __repr__(self) -> str:
-        lines = [f"Gateway({self.settings.origin})"]
-        lines += [f"  route {name}: {account!r}" for name, account in self._routes.items()]
-        lines += [f"  {stack!r}" for stack in self.stacks.values()]
-        return "\n".join(lines)
-
-
-def baseline_of(route: Route) -> Deployment | None:
-    """The deployment that savings are measured against: the named one, else the dearest of the
-    frontier tier, else the dearest of all, by the price of output."""
-    if route.baseline is not None:
-        return next((d for d in route.deployments if d.name == route.baseline), None)
-    priced = [d for d in route.deployments if d.price is not None]
-    frontier = [d for d in priced if d.tier == "frontier"] or priced
-    return max(frontier, key=lambda d: 0 if d.price is None else d.price.rates.output, default=None)
-
-
-def make_transport(settings: Settings) -> Transport:
-    """The transport that the configuration names; the other one is not imported."""
-    # Connections are shared by routes: the longest time that any of them gives holds.
-    stated = [settings.timeouts, *(route.timeouts for route in settings.routes)]
-    limits = TransportLimits(connect_s=max(times.connect_s for times in stated))
-    if settings.server.transport == "aiohttp":
-        from pointsman.providers.aiohttp_transport import AiohttpTransport
-
-        return AiohttpTransport(limits)
-    from pointsman.providers.lean import LeanTransport
-
-    return LeanTransport(limits)
-
-
-def make_ledger(settings: Settings, clock: Clock) -> LedgerStore:
-    ledger = settings.ledger
-    if ledger.path is None:
-        return MemoryLedger()
-    return SqliteLedger(ledger.path, clock, flush_s=ledger.flush_s, batch_rows=ledger.batch_rows)
+        return f"Gateway({self.settings.origin})\n{self.current.stacks_shown()}"

@@ -121,7 +121,8 @@ class Metrics(Collector):
         *,
         directory: Path | None = None,
     ) -> None:
-        self._stacks = stacks
+        self.stacks = stacks
+        """Whose states are shown; a reload sets it anew."""
         self._ledger_lost = ledger_lost
         self._directory = directory
         self._tally = Tally(
@@ -198,7 +199,9 @@ class Metrics(Collector):
 
     def _own(self) -> Tally:
         gauges = self._tally.gauges
-        for name, stack in self._stacks.items():
+        gauges["pointsman_in_flight"].clear()  # a reload may have removed deployments
+        gauges["pointsman_breaker_share"].clear()
+        for name, stack in self.stacks.items():
             state = stack.state()
             gauges["pointsman_in_flight"][(name,)] = state.in_flight
             gauges["pointsman_breaker_share"][(name,)] = state.share

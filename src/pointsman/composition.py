@@ -1,0 +1,104 @@
+"""The one place that names the concrete classes: from settings to stacks, transport and ledger.
+
+What is made here starts nothing: no task, no timer, no connection. So a whole generation can be
+built beside the running one, on another thread, and thrown away where it is no good.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from pointsman.clock import Clock
+from pointsman.config.settings import ProviderSettings, RetrySettings, Route, Settings
+from pointsman.dialects.registry import DIALECTS
+from pointsman.domain.deployment import Deployment
+from pointsman.ledger.entries import LedgerEntry, LedgerStore
+from pointsman.ledger.memory import MemoryLedger
+from pointsman.ledger.sqlite import SqliteLedger
+from pointsman.pipeline.account import Account
+from pointsman.pipeline.build import DeploymentStack, deployment_stack
+from pointsman.pipeline.dispatch import Dispatch
+from pointsman.providers.transport import Transport, TransportLimits
+from pointsman.providers.upstream import Upstream
+from pointsman.routing.retries import RetryBudget
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What lives as long as the process, and every generation is built from."""
+
+    clock: Clock
+    rng: random.Random
+    transport: Transport
+    keep: Callable[[LedgerEntry], None]
+    """Told every entry: the ledger, the metrics, the log, and who else observes."""
+    prefix: str
+    """What this process's ids have in common, in hexadecimal."""
+    attempts: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+
+    def new_attempt_id(self) -> str:
+        return f"att_{self.prefix}{next(self.attempts):08x}"
+
+
+def stack_of(deployment: Deployment, settings: Settings, parts: Parts) -> DeploymentStack:
+    """A deployment's stack, cold."""
+    provider: ProviderSettings = settings.providers[deployment.provider]
+    upstream = Upstream(
+        deployment,
+        provider,
+        DIALECTS[deployment.dialect],
+        parts.transport,
+        parts.clock,
+        parts.new_attempt_id,
+    )
+    return deployment_stack(upstream, deployment, parts.clock, settings.breaker, parts.rng)
+
+
+def account_of(
+    route: Route, stacks: Mapping[str, DeploymentStack], retries: RetryBudget, parts: Parts
+) -> Account:
+    """A route's stack."""
+    dispatch = Dispatch(route, stacks, parts.clock, parts.rng, retries)
+    return Account(dispatch, parts.clock, route.name, baseline_of(route), parts.keep)
+
+
+def retries_of(settings: RetrySettings) -> RetryBudget:
+    return RetryBudget(ratio=settings.ratio, ttl_s=settings.ttl_s, floor_per_s=settings.floor_per_s)
+
+
+def baseline_of(route: Route) -> Deployment | None:
+    """The deployment that savings are measured against: the named one, else the dearest of the
+    frontier tier, else the dearest of all, by the price of output."""
+    if route.baseline is not None:
+        return next((d for d in route.deployments if d.name == route.baseline), None)
+    priced = [d for d in route.deployments if d.price is not None]
+    frontier = [d for d in priced if d.tier == "frontier"] or priced
+    return max(frontier, key=lambda d: 0 if d.price is None else d.price.rates.output, default=None)
+
+
+def connect_s_of(settings: Settings) -> float:
+    """Seconds to connect. Connections are shared by routes: the longest that any gives holds."""
+    stated = [settings.timeouts, *(route.timeouts for route in settings.routes)]
+    return max(times.connect_s for times in stated)
+
+
+def make_transport(settings: Settings) -> Transport:
+    """The transport that the configuration names; the other one is not imported."""
+    limits = TransportLimits(connect_s=connect_s_of(settings))
+    if settings.server.transport == "aiohttp":
+        from pointsman.providers.aiohttp_transport import AiohttpTransport
+
+        return AiohttpTransport(limits)
+    from pointsman.providers.lean import LeanTransport
+
+    return LeanTransport(limits)
+
+
+def make_ledger(settings: Settings, clock: Clock) -> LedgerStore:
+    ledger = settings.ledger
+    if ledger.path is None:
+        return MemoryLedger()
+    return SqliteLedger(ledger.path, clock, flush_s=ledger.flush_s, batch_rows=ledger.batch_rows)

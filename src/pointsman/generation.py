@@ -1,0 +1,172 @@
+"""A generation: everything that follows from one configuration, immutable once it serves.
+
+A reload builds the next generation beside the running one and swaps it in between two requests.
+A call keeps the generation it began with: its stacks live until its last attempt has ended, for
+it holds them. A deployment that the new configuration leaves as it was is *carried over* with
+its stack and all that was measured there: a reload does not forget that a provider is down.
+"""
+
+from __future__ import annotations
+
+import random
+
+from pointsman.composition import Parts, account_of, retries_of, stack_of
+from pointsman.config.settings import Route, Settings
+from pointsman.domain.call import Caller, Timeouts
+from pointsman.domain.content import Json, JsonObject
+from pointsman.domain.deployment import TIERS, Deployment
+from pointsman.errors import PermissionDenied
+from pointsman.pipeline.account import Account
+from pointsman.pipeline.build import DeploymentStack
+from pointsman.pipeline.call import Call
+from pointsman.pipeline.dispatch import Dispatch
+from pointsman.routing.names import Names, Target
+from pointsman.routing.policy import explain
+from pointsman.routing.retries import RetryBudget
+from pointsman.routing.spec import PolicySpec
+
+DIRECT = "direct"
+"""The route of a request that names its deployment itself."""
+
+
+class Generation:
+    """`before` is the generation that serves now, which stacks are carried over from."""
+
+    def __init__(self, settings: Settings, parts: Parts, before: Generation | None = None) -> None:
+        self.settings = settings
+        self._parts = parts
+        self.retries: RetryBudget = (
+            before.retries
+            if before is not None and before.settings.retry == settings.retry
+            else retries_of(settings.retry)
+        )
+        self.stacks = {each.name: self._stack(each, before) for each in settings.deployments}
+        self._names = Names(
+            {route.name: route.aliases for route in settings.routes}, settings.deployments
+        )
+        self._routes = {route.name: self._account(route) for route in settings.routes}
+        self._members = {
+            route.name: tuple(each.name for each in route.deployments) for route in settings.routes
+        }
+        self._timeouts = {route.name: route.timeouts for route in settings.routes}
+        self._pinned: dict[tuple[str, ...], Account] = {}
+
+    def _stack(self, deployment: Deployment, before: Generation | None) -> DeploymentStack:
+        """Carry a stack over where nothing that it was built from has changed."""
+        if before is not None:
+            ours, theirs = self.settings, before.settings
+            stack = before.stacks.get(deployment.name)
+            name = deployment.provider
+            if (
+                stack is not None
+                and stack.deployment == deployment
+                and theirs.providers.get(name) == ours.providers[name]
+                and theirs.breaker == ours.breaker
+            ):
+                return stack
+        return stack_of(deployment, self.settings, self._parts)
+
+    def _account(self, route: Route) -> Account:
+        return account_of(route, self.stacks, self.retries, self._parts)
+
+    # What a call asks of it.
+
+    def resolve(self, model: str, param: str = "model") -> Target:
+        """What a client's `model` means. Raises UnknownModel."""
+        return self._names.resolve(model, param=param)
+
+    def timeouts_of(self, target: Target) -> Timeouts:
+        return self._timeouts.get(target.route or "", self.settings.timeouts)
+
+    def stack_for(self, call: Call) -> Account:
+        """The stack that answers a call. Raises UnknownModel and PermissionDenied."""
+        target = self._names.resolve(call.request.model)
+        if target.route is not None:
+            _allow(call.caller, target.route)
+            return self._routes[target.route]
+        for pinned in target.pinned:
+            _allow(call.caller, pinned, DIRECT)
+        return self._direct(target.pinned)
+
+    def fallbacks(self, caller: Caller, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Turn what a caller may write as a model into deployments, if the caller may use them."""
+        found: dict[str, None] = {}
+        for name in names:
+            target = self._names.resolve(name, param="fallbacks")
+            if target.route is not None:
+                _allow(caller, target.route)
+                found.update(dict.fromkeys(self._members[target.route]))
+            for pinned in target.pinned:
+                _allow(caller, pinned, DIRECT)
+                found[pinned] = None
+        return tuple(found)
+
+    def _direct(self, pinned: tuple[str, ...]) -> Account:
+        """The stack of a request that names its model: that model, and the fallbacks it names.
+
+        Who names a model has chosen where the data goes: no rule of a route applies.
+        """
+        account = self._pinned.get(pinned)
+        if account is None:
+            route = Route(
+                DIRECT,
+                tuple(self.stacks[name].deployment for name in pinned),
+                PolicySpec(strategy="static", order=pinned, sensitive_tiers=TIERS),
+            )
+            account = self._pinned[pinned] = self._account(route)
+        return account
+
+    def explain(self, call: Call) -> JsonObject:
+        """Decide without calling anybody, and tell why."""
+        dispatch = self.stack_for(call).inner
+        assert isinstance(dispatch, Dispatch)
+        features = dispatch.features(call)
+        told = explain(dispatch.consider(features, random.Random(0), 0))
+        told["features"] = {
+            "input_tokens": features.input_tokens,
+            "output_tokens": features.output_tokens,
+            "needs": list[Json](sorted(features.needs)),
+            "task": features.task,
+            "language": features.language,
+            "sensitive": features.sensitive,
+        }
+        return told
+
+    def models(self, caller: Caller) -> list[JsonObject]:
+        """List what this caller may ask for, in OpenAI's shape: routes first."""
+        routes: list[JsonObject] = [
+            {"id": route.name, "object": "model", "created": 0, "owned_by": "pointsman"}
+            for route in self.settings.routes
+            if caller.allows(route.name)
+        ]
+        deployments: list[JsonObject] = [
+            {
+                "id": deployment.name,
+                "object": "model",
+                "created": 0,
+                "owned_by": deployment.provider,
+                "tier": deployment.tier,
+                "context_window": deployment.limits.context_tokens,
+                "capabilities": list[Json](sorted(deployment.capabilities)),
+            }
+            for deployment in self.settings.deployments
+            if caller.allows(DIRECT) or caller.allows(deployment.name)
+        ]
+        return routes + deployments
+
+    def stacks_shown(self) -> str:
+        """Both kinds of stacks, a line for each."""
+        lines = [f"  route {name}: {account!r}" for name, account in self._routes.items()]
+        return "\n".join([*lines, *(f"  {stack!r}" for stack in self.stacks.values())])
+
+    def __repr__(self) -> str:
+        return f"Generation({self.settings.origin})"
+
+
+def _allow(caller: Caller, *names: str) -> None:
+    if not any(caller.allows(name) for name in names):
+        raise PermissionDenied(
+            f"the API key may not use {names[0]!r}; it may use "
+            f"{', '.join(sorted(caller.routes or ()))}",
+            param="model",
+        )
