@@ -145,6 +145,14 @@ class Overloaded(Rejected):
     should_retry = True
 
 
+class RateLimited(Rejected):
+    """A bound of the caller's own key; the message says whose and which."""
+
+    status = 429
+    code = "rate_limited"
+    should_retry = True
+
+
 class BudgetExhausted(Rejected):
     status = 402
     code = "budget_exceeded"
