@@ -21,6 +21,7 @@ from pointsman.ledger.sqlite import SqliteLedger
 from pointsman.pipeline.account import Account
 from pointsman.pipeline.build import DeploymentStack, deployment_stack
 from pointsman.pipeline.dispatch import Dispatch
+from pointsman.providers.keys import KeyChain, keys_of
 from pointsman.providers.transport import Transport, TransportLimits
 from pointsman.providers.upstream import Upstream
 from pointsman.routing.retries import RetryBudget
@@ -43,8 +44,14 @@ class Parts:
         return f"att_{self.prefix}{next(self.attempts):08x}"
 
 
-def stack_of(deployment: Deployment, settings: Settings, parts: Parts) -> DeploymentStack:
-    """A deployment's stack, cold."""
+def chain_of(provider: ProviderSettings, parts: Parts) -> KeyChain:
+    return KeyChain(provider.name, keys_of(provider), parts.clock.now)
+
+
+def stack_of(
+    deployment: Deployment, settings: Settings, keys: KeyChain, parts: Parts
+) -> DeploymentStack:
+    """A deployment's stack, cold. `keys` is its provider's, shared with its other deployments."""
     provider: ProviderSettings = settings.providers[deployment.provider]
     upstream = Upstream(
         deployment,
@@ -53,6 +60,7 @@ def stack_of(deployment: Deployment, settings: Settings, parts: Parts) -> Deploy
         parts.transport,
         parts.clock,
         parts.new_attempt_id,
+        keys,
     )
     return deployment_stack(upstream, deployment, parts.clock, settings.breaker, parts.rng)
 

@@ -9,19 +9,25 @@ its stack and all that was measured there: a reload does not forget that a provi
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
-from pointsman.composition import Parts, account_of, retries_of, stack_of
-from pointsman.config.settings import Route, Settings
+from pointsman.composition import Parts, account_of, chain_of, retries_of, stack_of
+from pointsman.config.describe import TYPICAL
+from pointsman.config.meaning import meaning
+from pointsman.config.settings import ProviderSettings, Route, Settings
 from pointsman.domain.call import Caller, Timeouts
 from pointsman.domain.content import Json, JsonObject
 from pointsman.domain.deployment import TIERS, Deployment
+from pointsman.domain.request import RouteOptions
 from pointsman.errors import PermissionDenied
 from pointsman.pipeline.account import Account
 from pointsman.pipeline.build import DeploymentStack
 from pointsman.pipeline.call import Call
 from pointsman.pipeline.dispatch import Dispatch
+from pointsman.providers.keys import KeyChain, keys_of
+from pointsman.routing.failover import plan_of
 from pointsman.routing.names import Names, Target
-from pointsman.routing.policy import explain
+from pointsman.routing.policy import decide, explain
 from pointsman.routing.retries import RetryBudget
 from pointsman.routing.spec import PolicySpec
 
@@ -30,16 +36,22 @@ DIRECT = "direct"
 
 
 class Generation:
-    """`before` is the generation that serves now, which stacks are carried over from."""
+    """`before` is the generation that serves now, which stacks are carried over from.
+
+    `id` is the digest of what the configuration means. Building one changes nothing of what
+    serves; `take_effect` does, and is called on the event loop.
+    """
 
     def __init__(self, settings: Settings, parts: Parts, before: Generation | None = None) -> None:
         self.settings = settings
+        self.id = meaning(settings)
         self._parts = parts
         self.retries: RetryBudget = (
             before.retries
             if before is not None and before.settings.retry == settings.retry
             else retries_of(settings.retry)
         )
+        self.keys = {name: self._chain(each, before) for name, each in settings.providers.items()}
         self.stacks = {each.name: self._stack(each, before) for each in settings.deployments}
         self._names = Names(
             {route.name: route.aliases for route in settings.routes}, settings.deployments
@@ -51,20 +63,54 @@ class Generation:
         self._timeouts = {route.name: route.timeouts for route in settings.routes}
         self._pinned: dict[tuple[str, ...], Account] = {}
 
+    def _chain(self, provider: ProviderSettings, before: Generation | None) -> KeyChain:
+        """Keep a provider's chain where only its keys change: `take_effect` renews it."""
+        chain = None
+        if before is not None and _same_place(
+            before.settings.providers.get(provider.name), provider
+        ):
+            chain = before.keys.get(provider.name)
+        return chain if chain is not None else chain_of(provider, self._parts)
+
     def _stack(self, deployment: Deployment, before: Generation | None) -> DeploymentStack:
-        """Carry a stack over where nothing that it was built from has changed."""
+        """Carry a stack over where nothing that it was built from has changed.
+
+        Other keys alone are no change, unless the breaker is not closed: it may be for the old
+        keys that the provider refuses us, and the new ones deserve to be tried at once.
+        """
+        keys = self.keys[deployment.provider]
+        provider = self.settings.providers[deployment.provider]
         if before is not None:
-            ours, theirs = self.settings, before.settings
             stack = before.stacks.get(deployment.name)
-            name = deployment.provider
+            was = before.settings.providers.get(deployment.provider)
             if (
                 stack is not None
+                and was is not None
                 and stack.deployment == deployment
-                and theirs.providers.get(name) == ours.providers[name]
-                and theirs.breaker == ours.breaker
+                and before.settings.breaker == self.settings.breaker
+                and before.keys[deployment.provider] is keys
+                and (keys_of(was) == keys_of(provider) or stack.breaker.is_closed)
             ):
                 return stack
-        return stack_of(deployment, self.settings, self._parts)
+        return stack_of(deployment, self.settings, keys, self._parts)
+
+    def rehearse(self) -> None:
+        """Decide a typical request on every route, as `pointsman check` does; calls nobody.
+
+        What a configuration that passed every check still breaks, it breaks here.
+        """
+        for name, account in self._routes.items():
+            dispatch = account.inner
+            assert isinstance(dispatch, Dispatch)
+            decision = decide(
+                dispatch.policy, name, TYPICAL, dispatch.route.deployments, {}, random.Random(0)
+            )
+            plan_of(decision, dispatch.route.fallback, RouteOptions())
+
+    def take_effect(self) -> None:
+        """Let carried providers use this generation's keys from now on, each of them anew."""
+        for name, chain in self.keys.items():
+            chain.renew(keys_of(self.settings.providers[name]))
 
     def _account(self, route: Route) -> Account:
         return account_of(route, self.stacks, self.retries, self._parts)
@@ -160,7 +206,14 @@ class Generation:
         return "\n".join([*lines, *(f"  {stack!r}" for stack in self.stacks.values())])
 
     def __repr__(self) -> str:
-        return f"Generation({self.settings.origin})"
+        return f"Generation({self.id}, {self.settings.origin})"
+
+
+def _same_place(was: ProviderSettings | None, now: ProviderSettings) -> bool:
+    """The same provider but for its keys."""
+    if was is None:
+        return False
+    return replace(was, key=None, spare_keys=()) == replace(now, key=None, spare_keys=())
 
 
 def _allow(caller: Caller, *names: str) -> None:

@@ -34,6 +34,7 @@ from pointsman.errors import (
 from pointsman.pipeline.call import Call
 from pointsman.pipeline.service import Reply, StreamBody
 from pointsman.providers.committed import CommittedStream
+from pointsman.providers.keys import Key, KeyChain
 from pointsman.providers.transport import (
     HttpRequest,
     HttpResponse,
@@ -62,6 +63,9 @@ ID_PREFIXES: Mapping[str, str] = MappingProxyType({"anthropic": "msg_"})
 ERROR_BODY_BYTES = 64 * 1024
 """What we read of a provider's error answer."""
 
+CREDENTIAL = frozenset({401, 403})
+"""What a provider answers where it does not take the key."""
+
 KEPT_HEADERS = ("content-type", "request-id", "x-request-id", "openai-processing-ms")
 """Headers of the provider that a client may see (an allow-list: nothing else leaks through)."""
 
@@ -75,6 +79,7 @@ class Upstream:
         transport: Transport,
         clock: Clock,
         new_attempt_id: Callable[[], str],
+        keys: KeyChain,
     ) -> None:
         self.deployment = deployment
         self.provider = provider
@@ -82,6 +87,7 @@ class Upstream:
         self._transport = transport
         self._clock = clock
         self._new_attempt_id = new_attempt_id
+        self._keys = keys
         self._chat_path = self._path(dialect.chat_path)
         self._embeddings_path = self._path("/embeddings")
 
@@ -94,11 +100,21 @@ class Upstream:
     async def __call__(self, call: Call) -> Reply:
         started = self._clock.now()
         request = call.request
-        http = self._http_request(call)
-        response = await self._send(http)
+        key = self._keys.take()
+        response = await self._send(self._http_request(call, key))
         try:
-            if response.status >= 400:
-                raise await self._failure(response)
+            while response.status >= 400:
+                failure = await self._failure(response)
+                if key is None or response.status not in CREDENTIAL or not is_refusal(failure):
+                    raise failure
+                # The key, and not the request: the next one is tried at once, unseen.
+                key = self._keys.refused(key)
+                if key is None:
+                    raise failure
+                response.abort()
+                response = await self._send(self._http_request(call, key))
+            if key is not None:
+                self._keys.accepted(key)
             if isinstance(request, EmbeddingsRequest):
                 return await self._embeddings(call, response, started)
             if request.stream:
@@ -108,8 +124,8 @@ class Upstream:
             response.abort()
             raise
 
-    def _http_request(self, call: Call) -> HttpRequest:
-        key = self.provider.key.reveal() if self.provider.key is not None else None
+    def _http_request(self, call: Call, shown: Key | None) -> HttpRequest:
+        key = shown.secret.reveal() if shown is not None else None
         named = self.provider.key_header
         own = key if named is None else None
         if isinstance(call.request, EmbeddingsRequest):
@@ -291,6 +307,10 @@ class Upstream:
 
     def __repr__(self) -> str:
         return f"Upstream({self.deployment.name} at {self.provider.endpoint.base_url})"
+
+
+def is_refusal(failure: PointsmanError) -> bool:
+    return isinstance(failure, ProviderFailure) and failure.kind == "refused"
 
 
 def _own_id(call: Call) -> str:
