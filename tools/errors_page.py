@@ -39,6 +39,11 @@ OWN: tuple[tuple[str, str], ...] = (
         "it fits no candidate's window, or every provider that was asked said so",
     ),
     ("NoCandidate", "hard constraints leave nobody; the message says which"),
+    (
+        "RateLimited",
+        "more requests of one API key at once than its own `max_in_flight`; the message names the "
+        "key; with Retry-After",
+    ),
     ("BudgetExhausted", "a spending limit is used up"),
     (
         "Overloaded",
