@@ -129,6 +129,11 @@ class Reply:
         return self._stream is not None
 
     @property
+    def stream(self) -> StreamBody | None:
+        """What a stream is read from: for layers that look at it, never to read from it."""
+        return self._stream
+
+    @property
     def outcome(self) -> Outcome | None:
         """How it ended; None until it is closed."""
         return self._outcome
