@@ -81,3 +81,25 @@ def test_a_directory_that_is_gone_costs_no_request(tmp_path: Path) -> None:
     metrics(entry())
     metrics.share()
     assert lines(metrics)['pointsman_fallbacks_total{route="auto"}'] == 1
+
+
+def test_what_is_shed_and_how_late_the_loop_runs_is_counted() -> None:
+    metrics = Metrics({}, lambda: 0)
+    metrics.count("pointsman_shed_total", "lag", "sheddable")
+    metrics.count("pointsman_shed_total", "lag", "sheddable")
+    metrics.observe("pointsman_loop_lag_seconds", 0.03)
+    seen = lines(metrics)
+    assert seen['pointsman_shed_total{criticality="sheddable",reason="lag"}'] == 2
+    assert seen['pointsman_loop_lag_seconds_bucket{le="0.02"}'] == 0
+    assert seen['pointsman_loop_lag_seconds_bucket{le="0.08"}'] == 1
+
+
+def test_what_is_watched_is_asked_when_somebody_scrapes() -> None:
+    metrics = Metrics({}, lambda: 0)
+    waiting = [3.0]
+    metrics.watch("pointsman_queue_waiting", lambda: {(): waiting[0]})
+    metrics.watch("pointsman_log_lines_lost_total", lambda: {(): 5})
+    assert lines(metrics)["pointsman_queue_waiting"] == 3
+    waiting[0] = 0
+    assert lines(metrics)["pointsman_queue_waiting"] == 0
+    assert lines(metrics)["pointsman_log_lines_lost_total"] == 5

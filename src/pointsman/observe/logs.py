@@ -1,13 +1,23 @@
-"""Logs: one line a request, an event name and key-values; never a prompt, never a key."""
+"""Logs: one line a request, an event name and key-values; never a prompt, never a key.
+
+They are written by a thread of their own (lines.py): a reader that stops reading holds up no
+request.
+"""
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 
 import orjson
 
 from pointsman.ledger.entries import LedgerEntry
+from pointsman.observe.lines import LineQueue, Write, to_descriptor
+
+LOGGERS = ("pointsman", "asyncio")
+"""Our own events, and asyncio's complaints, which would otherwise go to standard error by way of
+logging's last resort, in the event loop."""
 
 _log = logging.getLogger("pointsman")
 
@@ -35,13 +45,32 @@ class JsonLines(logging.Formatter):
         return orjson.dumps(line).decode()
 
 
-def setup_logs(level: str = "INFO", json_lines: bool = False) -> None:
-    """Send Pointsman's own events to standard error."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines() if json_lines else KeyValues())
-    _log.handlers[:] = [handler]
+def setup_logs(level: str = "INFO", json_lines: bool = False) -> LineQueue:
+    """Send our events to standard error; a second call replaces the first."""
+    queue = LineQueue(_standard_error())
+    queue.setFormatter(JsonLines() if json_lines else KeyValues())
+    for name in LOGGERS:
+        logger = logging.getLogger(name)
+        for old in logger.handlers:
+            if isinstance(old, LineQueue):
+                old.close()
+        logger.handlers[:] = [queue]
+        logger.propagate = False
     _log.setLevel(level)
-    _log.propagate = False
+    return queue
+
+
+def _standard_error() -> Write:
+    try:
+        return to_descriptor(sys.stderr.fileno())
+    except (AttributeError, io.UnsupportedOperation):
+        stream = sys.stderr  # something else than a file was put in its place
+        return lambda data: stream.write(data.decode())
+
+
+def lines_lost() -> int:
+    """How many lines could not be written since `setup_logs`."""
+    return sum(each.lost for each in _log.handlers if isinstance(each, LineQueue))
 
 
 def log_entry(entry: LedgerEntry) -> None:

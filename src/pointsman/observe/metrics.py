@@ -84,7 +84,46 @@ TABLE: Mapping[str, Described] = {
         ("deployment",),
         "min",
     ),
+    "pointsman_config_reloads_total": Described(
+        "counter", "Configurations read while running, by result (ok, rejected).", ("result",)
+    ),
+    "pointsman_config_loaded_seconds": Described(
+        "gauge",
+        "When the configuration in use was loaded, in Unix time; the worker's that is furthest "
+        "behind.",
+        (),
+        "min",
+    ),
+    "pointsman_provider_keys_refused": Described(
+        "gauge", "API keys of ours put aside because the provider refused them.", ("provider",)
+    ),
+    "pointsman_connections": Described("gauge", "Connections of clients that are open now."),
+    "pointsman_connections_refused_total": Described(
+        "counter",
+        "Connections not served, by reason (full, address, descriptors).",
+        ("reason",),
+    ),
+    "pointsman_connections_cut_total": Described(
+        "counter",
+        "Connections we ended early, by reason (slow_head, slow_body, stalled, bad_request, "
+        "draining).",
+        ("reason",),
+    ),
     "pointsman_ledger_lost_entries": Described("gauge", "Ledger entries that could not be kept."),
+    "pointsman_server_in_flight": Described("gauge", "Clients' requests under way now."),
+    "pointsman_queue_waiting": Described("gauge", "Clients' requests that wait for a place now."),
+    "pointsman_shed_total": Described(
+        "counter",
+        "Requests turned away at the gate, by reason (queue_full, queue_wait, lag, tenant_share, "
+        "key_limit, bodies) and criticality.",
+        ("reason", "criticality"),
+    ),
+    "pointsman_loop_lag_seconds": Described(
+        "histogram", "Seconds by which the event loop ran late, looked at 20 times a second."
+    ),
+    "pointsman_log_lines_lost_total": Described(
+        "counter", "Log lines dropped because nobody read them fast enough."
+    ),
 }
 
 METRICS: Mapping[str, str] = {name: each.help for name, each in TABLE.items()}
@@ -139,6 +178,7 @@ class Metrics(Collector):
         self._baseline = counters["pointsman_baseline_usd_total"]
         self._duration = histograms["pointsman_request_duration_seconds"]
         self._first_content = histograms["pointsman_first_content_seconds"]
+        self._watched: dict[str, Callable[[], Mapping[Labels, float]]] = {}
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
@@ -165,6 +205,24 @@ class Metrics(Collector):
                 _add(self._cost, (name,), attempt.cost_nano)
             if attempt.ttft_s is not None:
                 _observe(self._first_content, (name,), attempt.ttft_s)
+
+    def count(self, name: str, *labels: str) -> None:
+        """Add one to a counter of `TABLE`."""
+        _add(self._tally.counters[name], labels, 1)
+
+    def watch(self, name: str, read: Callable[[], Mapping[Labels, float]]) -> None:
+        """Show a gauge or counter of `TABLE` as `read` gives it whenever somebody looks."""
+        self._watched[name] = read
+
+    def observe(self, name: str, seconds: float, *labels: str) -> None:
+        """Add one to a histogram of `TABLE`."""
+        _observe(self._tally.histograms[name], labels, seconds)
+
+    def connection_refused(self, reason: str) -> None:
+        _add(self._tally.counters["pointsman_connections_refused_total"], (reason,), 1)
+
+    def connection_cut(self, reason: str) -> None:
+        _add(self._tally.counters["pointsman_connections_cut_total"], (reason,), 1)
 
     def exposition(self) -> bytes:
         """Return the text format; states are read now."""
@@ -205,6 +263,12 @@ class Metrics(Collector):
             state = stack.state()
             gauges["pointsman_in_flight"][(name,)] = state.in_flight
             gauges["pointsman_breaker_share"][(name,)] = state.share
+        for name, read in self._watched.items():
+            if TABLE[name].kind == "counter":
+                counted = {labels: int(value) for labels, value in read().items()}
+                self._tally.counters[name] = counted
+            else:
+                gauges[name] = dict(read())
         gauges["pointsman_ledger_lost_entries"][()] = self._ledger_lost()
         return self._tally
 
