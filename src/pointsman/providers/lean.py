@@ -132,8 +132,11 @@ class LeanTransport:
         return response
 
     async def warm(self, endpoint: Endpoint) -> None:
+        """Have a connection that will live a while: one that has rested for half of its time is
+        none, and ends by itself."""
         pool, _ = self._route(endpoint)
-        if not pool.idle:
+        limit = self._now() - self._limits.keep_alive_s / 2
+        if not pool.idle or pool.idle[-1].idle_since < limit:
             connection = await self._fresh(pool)
             connection.idle_since = self._now()
             pool.free(connection)
