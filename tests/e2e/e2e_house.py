@@ -13,12 +13,12 @@ from typing import Any
 
 import aiohttp
 import pytest
-import uvicorn
 
 from pointsman.gateway import Gateway
 from pointsman.ledger.entries import LedgerEntry
 from pointsman.ledger.memory import MemoryLedger
 from pointsman.server.app import App
+from pointsman.server.http import HttpServer
 from pointsman.testing import FaultProvider
 
 KEY = "sk-e2e-0123456789abcdef"
@@ -61,7 +61,7 @@ class House:
     ledger: MemoryLedger
     url: str
     client: aiohttp.ClientSession
-    server: uvicorn.Server
+    server: HttpServer
     auth: dict[str, str] = field(default_factory=lambda: {"authorization": f"Bearer {KEY}"})
 
     async def post(self, path: str, body: object, headers: Mapping[str, str] | None = None) -> Got:
@@ -156,19 +156,11 @@ async def house() -> AsyncIterator[House]:
             env={"E2E_KEY": KEY, "PROVIDER_KEY": "sk-provider-canary-123456"},
             ledger=ledger,
         )
-        config = uvicorn.Config(
-            App(gateway), http="httptools", ws="none", lifespan="on", log_level="warning"
-        )
-        server = uvicorn.Server(config)
-        listener = socket.create_server(("127.0.0.1", 0))
+        await stack.enter_async_context(gateway)
+        server = HttpServer(App(gateway), gateway.settings.server, counting=gateway.metrics)
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        serving = asyncio.create_task(server.serve([listener]))
+        await server.start([listener])
+        stack.push_async_callback(server.close)
         client = await stack.enter_async_context(aiohttp.ClientSession())
-        async with asyncio.timeout(5):
-            while not server.started:
-                await asyncio.sleep(0.005)
         yield House(openai, claude, gateway, ledger, url, client, server)
-        await client.close()
-        server.should_exit = True
-        await serving
-        listener.close()

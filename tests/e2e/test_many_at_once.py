@@ -80,5 +80,7 @@ async def test_a_server_that_stops_lets_a_stream_end(house: House) -> None:
     async with asyncio.timeout(2):
         while not house.gateway.stacks["first"].meter.in_flight:
             await asyncio.sleep(0.005)
-    house.server.should_exit = True
+    house.server.drain()
+    house.server.stop_accepting()
+    await house.server.finish(5.0)
     assert (await asking).events()[-1] == "[DONE]"

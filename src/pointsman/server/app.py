@@ -1,4 +1,4 @@
-"""The ASGI application: a closed table of routes, each with who may use it.
+"""The application: a closed table of routes, each with who may use it.
 
 No framework on the data path (see docs/adr): a dict look-up, an API key, an endpoint. A path or
 method that is not in the table does not exist.
@@ -6,8 +6,10 @@ method that is not in the table does not exist.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import logging
+import random
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -15,13 +17,18 @@ from typing import Literal
 
 import orjson
 
+from pointsman.dialects.dialect import Dialect
 from pointsman.dialects.registry import DIALECTS
 from pointsman.domain.call import ANONYMOUS, Caller
 from pointsman.errors import NotFound, Overloaded, PointsmanError
 from pointsman.gateway import Gateway
+from pointsman.observe.lag import LoopLag
+from pointsman.observe.logs import lines_lost
 from pointsman.server.auth import KeyRing
 from pointsman.server.endpoints import Endpoints, error_headers
-from pointsman.server.exchange import ClientGone, Exchange, Receive, Scope, Send
+from pointsman.server.exchange import ClientGone, Exchange
+from pointsman.server.gate import Gate
+from pointsman.server.options import criticality_of
 
 _log = logging.getLogger("pointsman")
 
@@ -42,15 +49,39 @@ class RouteEntry:
 HEAD = ("GET", "HEAD")
 
 
+class WrongMethod(NotFound):
+    """A path that is there, asked in a way that it does not take."""
+
+    def __init__(self, path: str, taken: str) -> None:
+        super().__init__(f"{path} takes {taken}", status=405, code="method_not_allowed")
+        self.headers = ((b"allow", taken.encode()),)
+
+
 class App:
     def __init__(self, gateway: Gateway) -> None:
         server = gateway.settings.server
         self.gateway = gateway
         self._keys = KeyRing(server.keys)
-        self._most_in_flight = server.max_in_flight
-        self._in_flight = 0
+        metrics = gateway.metrics
+        self.lag = LoopLag(
+            gateway.clock, lambda late: metrics.observe("pointsman_loop_lag_seconds", late)
+        )
+        self.gate = Gate(
+            server,
+            gateway.clock,
+            random.Random(),
+            self.lag,
+            lambda *why: metrics.count("pointsman_shed_total", *why),
+        )
+        gateway.follow(lambda generation: self.gate.reconfigure(generation.settings.server))
+        gateway.vitals.checks["gate"] = self.gate.complaint
+        metrics.watch("pointsman_server_in_flight", lambda: {(): self.gate.in_flight})
+        metrics.watch("pointsman_queue_waiting", lambda: {(): self.gate.waiting})
+        metrics.watch("pointsman_log_lines_lost_total", lambda: {(): lines_lost()})
         self._prefix = f"req_{secrets.token_hex(6)}"
         self._count = itertools.count(1)
+        self._stamped = ""
+        self._stamp = b""
         data = Endpoints(gateway, DIALECTS, server.body_bytes, server.json_depth)
         self.table: Mapping[str, RouteEntry] = {
             "/v1/chat/completions": RouteEntry("POST", "openai", "key", data.chat),
@@ -64,80 +95,85 @@ class App:
             "/metrics": RouteEntry("GET", "openai", "open", self._metrics),
         }
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            await self._http(scope, receive, send)
-        elif scope["type"] == "lifespan":
-            await self._lifespan(receive, send)
-        else:
-            await send({"type": "websocket.close", "code": 1000})
+    @property
+    def stamp(self) -> bytes:
+        """Header lines of every answer: which configuration is served."""
+        generation = self.gateway.generation
+        if generation is not self._stamped:
+            self._stamped = generation
+            self._stamp = b"x-pointsman-generation: %b\r\n" % generation.encode()
+        return self._stamp
 
-    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = Exchange(scope, receive, send, f"{self._prefix}{next(self._count):08x}")
+    def new_id(self) -> str:
+        return f"{self._prefix}{next(self._count):08x}"
+
+    async def handle(self, exchange: Exchange) -> None:
+        """Answer an exchange, whatever happens; one that could not be ended is cut."""
         entry = self.table.get(exchange.path)
         dialect = DIALECTS[_dialect_of(exchange, entry)]
-        headers: list[tuple[bytes, bytes]] = []
-        self._in_flight += 1
         try:
-            if entry is None:
-                raise NotFound(
-                    f"{exchange.path[:200]} does not exist; there are {', '.join(self.table)}"
-                )
-            # HEAD is GET without the body, which the server leaves out.
-            if entry.method != scope["method"] and (entry.method, scope["method"]) != HEAD:
-                headers.append((b"allow", entry.method.encode()))
-                raise NotFound(
-                    f"{exchange.path} takes {entry.method}",
-                    status=405,
-                    code="method_not_allowed",
-                )
-            caller = ANONYMOUS
-            if entry.access == "key":
-                caller = self._keys.caller(exchange.headers)
-                if self._in_flight > self._most_in_flight:
-                    raise Overloaded(
-                        f"{self._most_in_flight} requests are under way (server.max_in_flight)",
-                        retry_after_s=1.0,
-                    )
-            await entry.endpoint(exchange, caller, dialect)
+            await self._http(exchange, entry, dialect)
         except ClientGone:
             return
         except PointsmanError as error:
-            if exchange.started:
-                raise
-            body = dialect.render_error(error, exchange.id)
-            await exchange.respond(error.status, body, [*headers, *error_headers(error)])
-        except Exception:
+            self._tell(exchange, dialect, error)
+        except asyncio.CancelledError:
+            # 1. the client has left. 2. the server stops.
+            if not (exchange.gone or exchange.started):
+                stopping = Overloaded("the server is shutting down; try again", code="draining")
+                self._tell(exchange, dialect, stopping)
+            raise
+        except Exception:  # noqa: BLE001
             # The outermost edge: what gets here is our mistake. It is told and logged.
             _log.exception("request.crashed id=%s path=%r", exchange.id, exchange.path[:200])
-            if exchange.started:
-                raise
             fault = PointsmanError("an internal error; the log has it under this request id")
-            body = dialect.render_error(fault, exchange.id)
-            await exchange.respond(500, body, error_headers(fault))
-        finally:
-            self._in_flight -= 1
+            self._tell(exchange, dialect, fault)
 
-    async def _lifespan(self, receive: Receive, send: Send) -> None:
-        await receive()
-        await self.gateway.start()
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
-        await self.gateway.close()
-        await send({"type": "lifespan.shutdown.complete"})
+    async def _http(self, exchange: Exchange, entry: RouteEntry | None, dialect: Dialect) -> None:
+        if entry is None:
+            raise NotFound(
+                f"{exchange.path[:200]} does not exist; there are {', '.join(self.table)}"
+            )
+        # HEAD is GET without the body, which the exchange leaves out.
+        if entry.method != exchange.method and (entry.method, exchange.method) != HEAD:
+            raise WrongMethod(exchange.path, entry.method)
+        if entry.access == "open":
+            await entry.endpoint(exchange, ANONYMOUS, dialect)
+            return
+        caller = self._keys.caller(exchange.headers)
+        criticality = criticality_of(exchange.headers, caller)
+        place = self.gate.try_enter(caller, criticality)
+        if place is None:
+            place = await self.gate.wait(caller, criticality)
+        try:
+            await entry.endpoint(exchange, caller, dialect)
+        finally:
+            self.gate.leave(place)
+
+    def refuse(self, exchange: Exchange, error: PointsmanError) -> None:
+        """Answer what the server does not take as a request."""
+        self._tell(exchange, DIALECTS[_dialect_of(exchange, None)], error)
+
+    def _tell(self, exchange: Exchange, dialect: Dialect, error: PointsmanError) -> None:
+        if not exchange.started:
+            body = dialect.render_error(error, exchange.id)
+            headers = error_headers(error)
+            if isinstance(error, WrongMethod):
+                headers.extend(error.headers)
+            exchange.respond(error.status, body, headers)
 
     async def _livez(self, exchange: Exchange, caller: Caller, dialect: object) -> None:
-        await exchange.respond(200, b'{"status":"alive"}')
+        exchange.respond(200, b'{"status":"alive"}')
 
     async def _readyz(self, exchange: Exchange, caller: Caller, dialect: object) -> None:
         health = self.gateway.health()
         status = 200 if health["ready"] else 503
-        await exchange.respond(status, orjson.dumps(health))
+        exchange.respond(status, orjson.dumps(health))
 
     async def _metrics(self, exchange: Exchange, caller: Caller, dialect: object) -> None:
         text = self.gateway.metrics.exposition()
         kind = b"text/plain; version=0.0.4; charset=utf-8"
-        await exchange.respond(200, text, content_type=kind)
+        exchange.respond(200, text, content_type=kind)
 
 
 def _dialect_of(exchange: Exchange, entry: RouteEntry | None) -> str:
@@ -145,6 +181,6 @@ def _dialect_of(exchange: Exchange, entry: RouteEntry | None) -> str:
     if entry is not None and entry.dialect != "either":
         return entry.dialect
     is_anthropic = exchange.header(b"anthropic-version") is not None
-    if is_anthropic or exchange.path.startswith("/v1/messages/"):
+    if is_anthropic or exchange.path == "/v1/messages" or exchange.path.startswith("/v1/messages/"):
         return "anthropic"
     return "openai"

@@ -19,7 +19,7 @@ from pointsman.domain.request import ChatRequest, Request, RouteOptions, Source
 from pointsman.errors import DeadlineExceeded, Overloaded, PointsmanError
 from pointsman.pipeline.call import Call
 from pointsman.pipeline.service import Reply
-from pointsman.server.exchange import ClientGone, Exchange, Watch
+from pointsman.server.exchange import ClientGone, Exchange
 from pointsman.server.options import Asked, take_options
 
 EVENT_STREAM = b"text/event-stream; charset=utf-8"
@@ -115,7 +115,7 @@ class Endpoints:
         asked = await self._asked(exchange)
         request = dialect.parse_request(asked.fields, self._source(exchange, dialect, asked.body))
         call = self._gateway.new_call(request, caller, asked.options, wire=None, id=exchange.id)
-        await exchange.respond(200, orjson.dumps(self._gateway.explain(call)))
+        exchange.respond(200, orjson.dumps(self._gateway.explain(call)))
 
     async def models(self, exchange: Exchange, caller: Caller, dialect: Dialect) -> None:
         rows = self._gateway.models(caller)
@@ -136,7 +136,7 @@ class Endpoints:
             }
         else:
             answer = {"object": "list", "data": rows}
-        await exchange.respond(200, orjson.dumps(answer))
+        exchange.respond(200, orjson.dumps(answer))
 
     async def count_tokens(self, exchange: Exchange, caller: Caller, dialect: Dialect) -> None:
         asked = await self._asked(exchange)
@@ -144,7 +144,7 @@ class Endpoints:
         request = dialect.parse_request(fields, self._source(exchange, dialect, asked.body))
         call = self._gateway.new_call(request, caller, asked.options, wire=None, id=exchange.id)
         tokens = self._gateway.count_tokens(call)
-        await exchange.respond(200, orjson.dumps({"input_tokens": tokens}))
+        exchange.respond(200, orjson.dumps({"input_tokens": tokens}))
 
     async def _serve(self, exchange: Exchange, call: Call, dialect: Dialect) -> None:
         task = asyncio.current_task()
@@ -153,78 +153,78 @@ class Endpoints:
 
         def left() -> None:
             # 1. nothing committed yet: cancel the work. 2. a stream: end it, which closes the
-            # provider's connection; what was used is accounted either way. 3. a reader that
-            # stalls: nothing but a cancel gets us out of the writing.
-            if reply is not None:
-                reply.fail(PointsmanError("the client left", code=GONE))
-            if reply is None or exchange.writing is not None:
+            # provider's connection. What was used is accounted either way.
+            if reply is None:
                 task.cancel()
+            else:
+                reply.fail(PointsmanError("the client left", code=GONE))
 
-        watch = exchange.watch(left)
+        exchange.watch(left)
         try:
             async with await self._gateway.handle(call) as reply:
                 if reply.is_stream:
-                    await self._stream(exchange, call, reply, dialect, watch)
+                    await self._stream(exchange, call, reply, dialect)
                 else:
-                    await self._whole(exchange, call, reply, dialect)
+                    self._whole(exchange, call, reply, dialect)
         except asyncio.CancelledError:
-            if watch.fired and task.uncancel() <= 0:
+            if exchange.gone and task.uncancel() <= 0:
                 raise ClientGone from None
             raise
         except PointsmanError as error:
             if exchange.started:
                 raise
             headers = [*error_headers(error), *_trail(call, 0), *_cost(call)]
-            await exchange.respond(error.status, dialect.render_error(error, call.id), headers)
+            exchange.respond(error.status, dialect.render_error(error, call.id), headers)
         finally:
-            watch.stop()
+            exchange.watch(None)
 
-    async def _whole(self, exchange: Exchange, call: Call, reply: Reply, dialect: Dialect) -> None:
+    def _whole(self, exchange: Exchange, call: Call, reply: Reply, dialect: Dialect) -> None:
         body = reply.body
         if reply.wire is None:
             assert reply.chat is not None and isinstance(call.request, ChatRequest)
             body = dialect.render_reply(reply.chat, call.request)
         reply.close()  # Settle first: the headers tell what it cost.
-        await exchange.respond(200, body, [*_headers(call, reply), *_cost(call)])
+        exchange.respond(200, body, [*_headers(call, reply), *_cost(call)])
 
-    async def _stream(
-        self, exchange: Exchange, call: Call, reply: Reply, dialect: Dialect, watch: Watch
-    ) -> None:
+    async def _stream(self, exchange: Exchange, call: Call, reply: Reply, dialect: Dialect) -> None:
         encoder: Encoder | None = None
         if reply.wire is None:
             assert isinstance(call.request, ChatRequest)
             encoder = dialect.encoder(call.request)
         write = exchange.write
-        await exchange.start(200, (*STREAM_HEADERS, *_headers(call, reply)), EVENT_STREAM)
+        exchange.start(200, (*STREAM_HEADERS, *_headers(call, reply)), EVENT_STREAM)
         try:
             async for piece in reply:
                 if isinstance(piece, bytes):
-                    await write(piece)
+                    write(piece)
                 else:
                     assert encoder is not None
-                    if data := b"".join(map(encoder.encode, piece)):
-                        await write(data)
+                    write(b"".join(map(encoder.encode, piece)))
+                if exchange.is_full:
+                    await exchange.drained()
             if encoder is not None:
-                await write(encoder.end())
+                write(encoder.end())
         except PointsmanError as error:
             if error.code == GONE:
                 return
-            await write(dialect.render_stream_error(error, exchange.id))
+            write(dialect.render_stream_error(error, exchange.id))
         except asyncio.CancelledError:
-            if not watch.fired:
+            if not exchange.gone:
                 stopped = Overloaded("the server is shutting down", code="draining")
                 reply.fail(stopped)
                 reply.close()
-                await write(dialect.render_stream_error(stopped, exchange.id))
-                await exchange.end()
+                write(dialect.render_stream_error(stopped, exchange.id))
+                exchange.end()
+            raise
+        except ClientGone:
             raise
         except Exception:  # noqa: BLE001
             # The head is out, so this is an outermost edge: the reader must be told here.
             _log.exception("stream.crashed id=%s", exchange.id)
             fault = PointsmanError("an internal error; the log has it under this request id")
             reply.fail(fault)
-            await write(dialect.render_stream_error(fault, exchange.id))
-        await exchange.end()
+            write(dialect.render_stream_error(fault, exchange.id))
+        exchange.end()
 
 
 def _trail(call: Call, under_way: int) -> list[tuple[bytes, bytes]]:

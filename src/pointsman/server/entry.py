@@ -1,23 +1,25 @@
-"""What a server process runs: the factory that uvicorn calls in each worker, and `serve` itself.
+"""What a server process runs: one worker, and `serve`, which starts as many as are wanted.
 
-One worker runs in this process. Several are started anew, so the configuration travels to them by
-the environment: each loads the same file, which the parent has already checked.
+One worker runs in this process. Several are started anew and share one listening socket; each
+loads the same file, which the parent has already checked.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import multiprocessing
 import os
+import resource
 import signal
 import socket
 import tempfile
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import uvicorn
+import uvloop
 
 from pointsman.config.discover import discover, probe_http
 from pointsman.config.load import load
@@ -26,12 +28,11 @@ from pointsman.errors import ConfigError
 from pointsman.gateway import METRICS_DIRECTORY_VARIABLE, Gateway
 from pointsman.observe.logs import setup_logs
 from pointsman.server.app import App
+from pointsman.server.http import HttpServer
 
-CONFIG_VARIABLE = "POINTSMAN_CONFIG"
-LEDGER_VARIABLE = "POINTSMAN_LEDGER"
-LOG_VARIABLE = "POINTSMAN_LOG"
+BACKLOG = 2048
+"""Connections that may wait in the kernel to be accepted."""
 
-KEEP_ALIVE_S = 75
 DRAIN_S = 120
 """Seconds that streams get to end after SIGTERM (docs/architecture.md, defaults)."""
 
@@ -66,11 +67,62 @@ def build_app(settings: Settings) -> App:
     return app
 
 
-def create_app() -> App:
-    """Build the application in one of several workers."""
-    setup_logs(os.environ.get(LOG_VARIABLE, "INFO"))
-    settings, _ = read_settings(os.environ.get(CONFIG_VARIABLE), os.environ.get(LEDGER_VARIABLE))
-    return build_app(settings)
+def run_worker(settings: Settings, listeners: Sequence[socket.socket]) -> None:
+    """Serve in this process until SIGTERM or SIGINT; the listeners stay the caller's."""
+    use_all_descriptors()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_work(settings, listeners))
+
+
+async def _work(settings: Settings, listeners: Sequence[socket.socket]) -> None:
+    app = build_app(settings)
+    gateway = app.gateway
+    server = HttpServer(app, settings.server, counting=gateway.metrics)
+    told = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told.set)
+    await gateway.start()
+    try:
+        await server.start(listeners)
+        await told.wait()
+        server.drain()
+        server.stop_accepting()
+        await server.finish(settings.server.drain_s)
+    finally:
+        await server.close()
+        await gateway.close()
+
+
+def use_all_descriptors() -> None:
+    """Raise the soft limit of file descriptors to the hard one: each connection needs one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Open a listening socket. Raises OSError."""
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _worker(
+    config: str | None, ledger: str | None, log_level: str, listeners: Sequence[socket.socket]
+) -> None:
+    """One of several workers: a new process that reads the configuration for itself."""
+    setup_logs(log_level)
+    settings, _ = read_settings(config, ledger)
+    run_worker(settings, listeners)
 
 
 def check_address(host: str, port: int) -> None:
@@ -100,32 +152,28 @@ def serve(
     log_level: str,
 ) -> None:
     """Serve until SIGTERM or SIGINT; streams under way get `DRAIN_S` seconds to end."""
-    options: dict[str, Any] = {
-        "host": host,
-        "port": port,
-        "loop": "uvloop",
-        "http": "httptools",
-        "ws": "none",
-        "lifespan": "on",
-        "access_log": False,
-        "log_level": "warning",
-        "server_header": False,
-        "proxy_headers": False,
-        "timeout_keep_alive": KEEP_ALIVE_S,
-        "timeout_graceful_shutdown": DRAIN_S,
-        "backlog": 2048,
-    }
-    if workers == 1:
-        # uvicorn raises the signal that stopped it once more when all is done; an orderly end
-        # is no death by signal.
-        signal.signal(signal.SIGTERM, lambda number, frame: None)
-        setup_logs(log_level)
-        uvicorn.run(build_app(settings), **options)
-        return
-    os.environ[LOG_VARIABLE] = log_level
-    for variable, value in ((CONFIG_VARIABLE, config), (LEDGER_VARIABLE, ledger)):
-        if value:
-            os.environ[variable] = value
-    with tempfile.TemporaryDirectory(prefix="pointsman-metrics-") as directory:
-        os.environ[METRICS_DIRECTORY_VARIABLE] = directory
-        uvicorn.run("pointsman.server.entry:create_app", factory=True, workers=workers, **options)
+    with listen(host, port) as listener:
+        if workers == 1:
+            setup_logs(log_level)
+            run_worker(settings, [listener])
+            return
+        with tempfile.TemporaryDirectory(prefix="pointsman-metrics-") as directory:
+            os.environ[METRICS_DIRECTORY_VARIABLE] = directory
+            _share(workers, (config, ledger, log_level, [listener]))
+
+
+def _share(workers: int, what: tuple[object, ...]) -> None:
+    """Run several workers on one listening socket until SIGTERM or SIGINT."""
+    spawning = multiprocessing.get_context("spawn")
+    children = [spawning.Process(target=_worker, args=what) for _ in range(workers)]
+
+    def stop(number: int, frame: object) -> None:
+        for child in children:
+            child.terminate()
+
+    for each in children:
+        each.start()
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    for each in children:
+        each.join()

@@ -1,56 +1,145 @@
-"""One HTTP exchange over raw ASGI: what was asked, and the means to answer it once."""
+"""One HTTP exchange: what was asked, and the means to answer it once.
+
+Writing never waits: what the client has not taken lies in the connection's buffer, and
+`is_full` says when there is too much of it. Who writes a stream awaits `drained` then, and so the
+provider is held back by a slow reader. A client that leaves ends every wait with ClientGone.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterable, Mapping
+from http import HTTPStatus
+from typing import Protocol
 
-from pointsman.errors import BodyTooLarge, InvalidRequest
+from pointsman.errors import BodyTooLarge, InvalidRequest, PointsmanError
 
-Scope: TypeAlias = MutableMapping[str, Any]
-Message: TypeAlias = MutableMapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[Message]]
-Send: TypeAlias = Callable[[Message], Awaitable[None]]
+JSON = b"application/json"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
-LINGER_S = 0.15
-"""Seconds before we start to watch for a client that leaves: most answers are there by then."""
+SKIP_BYTES = 64 * 1024
+"""What is left of a body that nobody wants is read and dropped up to here, so that the connection
+can be kept; beyond it the connection is closed."""
 
+JOIN_BYTES = 256 * 1024
+"""Up to here head and body are copied into one piece: one write is cheaper than two."""
 
-STALL_S = 30.0
-"""Seconds between looks at a stream that is being written. One whose reader took nothing from
-one look to the next is cut: its slot, its provider's connection and its tokens are held for
-nobody. So a reader may stall for 30 to 60 seconds (our own choice)."""
+STATUS_LINES: Mapping[int, bytes] = {
+    each.value: f"HTTP/1.1 {each.value} {each.phrase}\r\ncontent-type: ".encode()
+    for each in HTTPStatus
+}
 
 
 class ClientGone(Exception):
     """The client left; there is nobody to answer."""
 
 
+class Line(Protocol):
+    """What an exchange needs of its connection."""
+
+    @property
+    def is_full(self) -> bool: ...
+
+    @property
+    def date(self) -> bytes:
+        """The Date header's line."""
+        ...
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether no other request will be read, so that the client should be told."""
+        ...
+
+    def write(self, data: bytes) -> None: ...
+
+    def want_body(self, exchange: Exchange) -> None:
+        """Read on. Raises Overloaded where too many bodies are held already."""
+        ...
+
+    async def drained(self) -> None:
+        """Wait until the client has taken enough. Raises ClientGone."""
+        ...
+
+
 class Exchange:
     """`id` is the request id that every header, error and ledger entry shows."""
 
-    __slots__ = ("_receive", "_send", "headers", "id", "path", "started", "writing")
+    __slots__ = (
+        "_body",
+        "_head",
+        "_is_chunked",
+        "_left",
+        "_line",
+        "_most",
+        "_waiter",
+        "complete",
+        "ended",
+        "fault",
+        "gone",
+        "headers",
+        "id",
+        "is_old",
+        "keep",
+        "length",
+        "method",
+        "path",
+        "received",
+        "stamp",
+        "started",
+    )
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, id: str) -> None:
-        self.path: str = scope["path"]
-        self.headers: Mapping[bytes, bytes] = dict(scope["headers"])
+    def __init__(
+        self,
+        line: Line,
+        id: str,
+        stamp: bytes,
+        method: str,
+        path: str,
+        headers: Mapping[bytes, bytes],
+        *,
+        is_old: bool = False,
+        keep: bool = True,
+    ) -> None:
         self.id = id
+        self.stamp = stamp
+        """Header lines that every answer has."""
+        self.method = method
+        self.path = path
+        self.headers = headers
+        self.is_old = is_old
+        """HTTP/1.0: no chunks, and connections are kept only where that is said."""
+        self.keep = keep
+        length = headers.get(b"content-length")
+        self.length = None if length is None else int(length)
+        self.received = 0
+        """Bytes of the body that have come, and are held until the exchange is over."""
+        self.complete = False
+        """Whether the request's last byte was read."""
+        self.fault: PointsmanError | None = None
+        """Why the rest of the body will not come."""
         self.started = False
-        self.writing: bytes | None = None
-        """What the client has not taken yet; None while nothing waits for it."""
-        self._receive = receive
-        self._send = send
+        self.ended = False
+        self.gone = False
+        self._line = line
+        self._body: bytes | bytearray = b""
+        self._most: int | None = None
+        self._head = b""
+        self._is_chunked = False
+        self._left: Callable[[], object] | None = None
+        self._waiter: asyncio.Future[None] | None = None
 
     def header(self, name: bytes) -> str | None:
         """Return a header's value; `name` in lower case."""
         value = self.headers.get(name)
         return None if value is None else value.decode("latin-1")
 
+    # The request.
+
     async def body(self, most: int) -> bytes:
         """Read the body, refusing it before it is buffered where it says that it is too large.
 
-        Raises BodyTooLarge, InvalidRequest (an encoding) and ClientGone.
+        Raises BodyTooLarge, InvalidRequest (an encoding; broken off; too slow), Overloaded (too
+        many bodies are held) and ClientGone.
         """
         encoding = self.headers.get(b"content-encoding")
         if encoding is not None and encoding.lower() != b"identity":
@@ -59,115 +148,208 @@ class Exchange:
                 status=415,
                 code="unsupported_encoding",
             )
-        length = self.headers.get(b"content-length")
-        if length is not None and length.isdigit() and int(length) > most:
+        if self.length is not None and self.length > most:
             raise _too_large(most)
-        message = await self._receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        body: bytes = message.get("body", b"")
-        if not message.get("more_body"):
-            if len(body) > most:
-                raise _too_large(most)
-            return body
-        pieces = [body]
-        size = len(body)
-        while message.get("more_body"):
-            if size > most:
-                raise _too_large(most)
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
+        if not self.complete:
+            await self._arrival(most)
+        if self.received > most:
+            raise _too_large(most)
+        if type(self._body) is not bytes:
+            self._body = bytes(self._body)
+        return self._body
+
+    async def _arrival(self, most: int) -> None:
+        line = self._line
+        self._most = most
+        line.want_body(self)
+        if self.is_awaited:
+            line.write(CONTINUE)
+        while not self.complete:
+            if self.fault is not None:
+                raise self.fault
+            if self.gone:
                 raise ClientGone
-            piece = message.get("body", b"")
-            size += len(piece)
-            pieces.append(piece)
-        if size > most:
-            raise _too_large(most)
-        return b"".join(pieces)
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
 
-    async def start(
-        self, status: int, headers: Iterable[tuple[bytes, bytes]], content_type: bytes
-    ) -> None:
-        self.started = True
-        await self._send(
-            {
-                "type": "http.response.start",
-                "status": status,
-                "headers": [
-                    (b"content-type", content_type),
-                    (b"x-pointsman-request-id", self.id.encode()),
-                    *headers,
-                ],
-            }
-        )
+    @property
+    def is_wanted(self) -> bool:
+        """Whether somebody waits for the body."""
+        return self._most is not None
 
-    async def write(self, data: bytes) -> None:
-        self.writing = data
-        await self._send({"type": "http.response.body", "body": data, "more_body": True})
-        self.writing = None
+    @property
+    def is_awaited(self) -> bool:
+        """Whether the client holds its body back until it is told to go on."""
+        return b"expect" in self.headers and not (self.is_old or self.received or self.complete)
 
-    async def end(self) -> None:
-        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+    def receive(self, piece: bytes) -> int:
+        """Take a piece of the body; return how much of it is held."""
+        if self.fault is not None or self.ended:
+            return 0
+        size = len(piece)
+        body = self._body
+        if not body:
+            self._body = piece
+        else:
+            if type(body) is bytes:
+                body = self._body = bytearray(body)
+            body += piece
+        self.received += size
+        if self._most is not None and self.received > self._most:
+            self.break_off(_too_large(self._most))
+        return size
 
-    async def respond(
+    def finish_request(self) -> None:
+        """The last byte was read."""
+        self.complete = True
+        self._wake()
+
+    def break_off(self, error: PointsmanError) -> None:
+        """The rest of the body will not come: tell whoever waits for it."""
+        if self.fault is None:
+            self.fault = error
+            self._body = b""
+            self._wake()
+
+    def release(self) -> None:
+        """Let go of the body; return nothing more."""
+        self._body = b""
+        self._left = None
+
+    # The client.
+
+    def watch(self, left: Callable[[], object] | None) -> None:
+        """Call `left` once if the client leaves before it has its answer; None to stop."""
+        self._left = left
+        if self.gone and left is not None:
+            left()
+
+    def leave(self) -> None:
+        """The client has left."""
+        if self.gone or self.ended:
+            return
+        self.gone = True
+        self._wake()
+        if self._left is not None:
+            self._left()
+
+    def _wake(self) -> None:
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    # The answer.
+
+    def respond(
         self,
         status: int,
         body: bytes,
         headers: Iterable[tuple[bytes, bytes]] = (),
-        content_type: bytes = b"application/json",
+        content_type: bytes = JSON,
     ) -> None:
         """Answer whole."""
-        length = (b"content-length", str(len(body)).encode())
-        await self.start(status, (*headers, length), content_type)
-        await self._send({"type": "http.response.body", "body": body, "more_body": False})
+        self.started = True
+        head = self._render(status, headers, content_type, len(body))
+        self.ended = True
+        if self.method == "HEAD" or not body:
+            self._line.write(head)
+        elif len(body) <= JOIN_BYTES:
+            self._line.write(head + body)
+        else:
+            self._line.write(head)
+            self._line.write(body)
 
-    async def receive(self) -> Message:
-        return await self._receive()
+    def start(
+        self, status: int, headers: Iterable[tuple[bytes, bytes]], content_type: bytes
+    ) -> None:
+        """Begin a stream; its head goes out with its first piece."""
+        self.started = True
+        self._is_chunked = not self.is_old
+        if self.is_old:
+            self.keep = False  # Only the connection's end can end the body.
+        self._head = self._render(status, headers, content_type, None)
 
-    def watch(self, left: Callable[[], object]) -> Watch:
-        """Call `left` if the client leaves or stalls; call `stop` on what is returned."""
-        return Watch(self, left)
-
-
-class Watch:
-    """Waits beside the work for the client to leave; nothing is started for quick answers."""
-
-    __slots__ = ("_exchange", "_left", "_seen", "_task", "_timer", "fired")
-
-    def __init__(self, exchange: Exchange, left: Callable[[], object]) -> None:
-        self._exchange = exchange
-        self._left = left
-        self.fired = False
-        self._seen: bytes | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._timer = asyncio.get_running_loop().call_later(LINGER_S, self._begin)
-
-    def _begin(self) -> None:
-        self._task = asyncio.create_task(self._wait())
-        self._timer = asyncio.get_running_loop().call_later(STALL_S, self._look)
-
-    async def _wait(self) -> None:
-        while (await self._exchange.receive())["type"] != "http.disconnect":
-            pass
-        self._fire()
-
-    def _look(self) -> None:
-        writing = self._exchange.writing
-        if writing is not None and writing is self._seen:
-            self._fire()
+    def write(self, data: bytes) -> None:
+        if not data or self.method == "HEAD":
             return
-        self._seen = writing
-        self._timer = asyncio.get_running_loop().call_later(STALL_S, self._look)
+        if self._is_chunked:
+            data = b"%b%x\r\n%b\r\n" % (self._head, len(data), data)
+        elif self._head:
+            data = self._head + data
+        self._head = b""
+        self._line.write(data)
 
-    def _fire(self) -> None:
-        if not self.fired:
-            self.fired = True
-            self._left()
+    @property
+    def is_full(self) -> bool:
+        """Whether more lies waiting for the client than should: await `drained`."""
+        return self._line.is_full
 
-    def stop(self) -> None:
-        self._timer.cancel()
-        if self._task is not None:
-            self._task.cancel()
+    async def drained(self) -> None:
+        """Wait until the client has taken enough. Raises ClientGone."""
+        await self._line.drained()
+
+    def end(self) -> None:
+        """End a stream properly."""
+        self.ended = True
+        tail = b"0\r\n\r\n" if self._is_chunked and self.method != "HEAD" else b""
+        if self._head or tail:
+            self._line.write(self._head + tail)
+        self._head = b""
+
+    def _render(
+        self,
+        status: int,
+        headers: Iterable[tuple[bytes, bytes]],
+        content_type: bytes,
+        length: int | None,
+    ) -> bytes:
+        line = self._line
+        parts = [
+            STATUS_LINES[status],
+            content_type,
+            b"\r\nx-pointsman-request-id: ",
+            self.id.encode(),
+            b"\r\n",
+            self.stamp,
+            line.date,
+        ]
+        if length is not None:
+            parts.append(b"content-length: %d\r\n" % length)
+        elif self._is_chunked:
+            parts.append(b"transfer-encoding: chunked\r\n")
+        if line.is_closing or not self._is_readable_on():
+            self.keep = False
+        if not self.keep:
+            parts.append(b"connection: close\r\n")
+        elif self.is_old:
+            parts.append(b"connection: keep-alive\r\n")
+        lines = 0
+        for name, value in headers:
+            lines += 1
+            parts += (name, b": ", value, b"\r\n")
+        parts.append(b"\r\n")
+        head = b"".join(parts)
+        if lines and sum(map(head.count, _BREAKS)) != 2 * head.count(b"\r\n"):
+            raise ValueError("a header's value would break its line")
+        return head
+
+    def _is_readable_on(self) -> bool:
+        """Whether another request can follow: what is left of this one's body is little."""
+        if self.complete:
+            return True
+        if self.fault is not None or self.length is None or b"expect" in self.headers:
+            return False
+        return self.length - self.received <= SKIP_BYTES
+
+    def __repr__(self) -> str:
+        state = "ended" if self.ended else "started" if self.started else "asked"
+        return f"Exchange({self.method} {self.path[:80]}, {self.id}, {state})"
+
+
+_BREAKS = (b"\r", b"\n")
 
 
 def _too_large(most: int) -> BodyTooLarge:
