@@ -11,9 +11,10 @@ import pytest
 
 from pointsman.config.settings import ServerSettings
 from pointsman.domain.call import Caller, Criticality
-from pointsman.errors import Overloaded, PointsmanError, RateLimited
+from pointsman.errors import InvalidRequest, Overloaded, PointsmanError, RateLimited
 from pointsman.server import gate as gates
 from pointsman.server.gate import Gate
+from pointsman.server.options import criticality_of
 from pointsman.server.waiting import Place, Waiter
 from pointsman.testing import FakeClock
 from pointsman.testing.clock import settle
@@ -497,3 +498,37 @@ def test_twenty_times_the_load_of_sheddable_requests_does_not_touch_the_critical
     assert people.refused == 0
     assert max(people.waits) == 0
     assert bulk.served > 1500
+
+
+# What a request says of itself.
+
+
+@pytest.mark.parametrize(
+    ("of_key", "said", "counts"),
+    [
+        ("default", None, "default"),
+        ("default", b"sheddable", "sheddable"),
+        ("critical", b"default", "default"),
+        ("critical", b" sheddable ", "sheddable"),
+        ("default", b"critical", "default"),
+        ("sheddable", b"critical", "sheddable"),
+    ],
+)
+def test_a_request_may_lower_its_class_and_never_raise_it(
+    of_key: Criticality, said: bytes | None, counts: Criticality
+) -> None:
+    headers = {} if said is None else {b"x-pointsman-criticality": said}
+    assert criticality_of(headers, key("k", of_key)) == counts
+
+
+def test_an_unknown_class_is_told() -> None:
+    with pytest.raises(InvalidRequest, match="'urgent' is none of critical, default, sheddable"):
+        criticality_of({b"x-pointsman-criticality": b"urgent"}, key("k"))
+
+
+def test_a_gate_that_lets_nobody_in_says_so() -> None:
+    scene = Scene()
+    scene.lag.now_s = 0.39
+    assert scene.gate.complaint() == ""
+    scene.lag.now_s = 0.41
+    assert scene.gate.complaint() == "lets nobody in, the event loop runs 0.41 s late"

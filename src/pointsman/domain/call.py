@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
 Criticality = Literal["critical", "default", "sheddable"]
 """Who is let in where there is not room for all: in this order."""
+
+CRITICALITIES: tuple[Criticality, ...] = get_args(Criticality)
+"""The most critical first."""
 
 
 class Caller(msgspec.Struct, frozen=True):

@@ -84,6 +84,13 @@ class Gate:
         self._settle(settings)
         self._serve()
 
+    def complaint(self) -> str:
+        """Say why nobody is let in now, "" where somebody is: for /readyz."""
+        late = self._lag.now_s
+        if late < self._late_s["critical"]:
+            return ""
+        return f"lets nobody in, the event loop runs {late:.2f} s late"
+
     def try_enter(self, caller: Caller, criticality: Criticality) -> Place | None:
         """Take a place; None where one must `wait`. Raises RateLimited and Overloaded."""
         place = self._places.get(caller.key)

@@ -3,7 +3,8 @@
 In the body: `models` and `fallbacks` (names, in order), `timeout` (seconds), `max_cost_usd`, and
 the object `pointsman` with `prefer`, `timeout_s`, `max_cost_usd`, `fallbacks`, `allow`,
 `require`, `residency`, `sensitive`, `session`, `max_attempts`, `tags`. In headers:
-`x-request-timeout-ms`, `x-pointsman-prefer`, `-session`, `-app`, `-user`, `-tags` (a=b,c=d).
+`x-request-timeout-ms`, `x-pointsman-prefer`, `-session`, `-app`, `-user`, `-tags` (a=b,c=d), and
+`-criticality`, which is read before the body.
 Tags also come from `metadata.tags` where it is an object of texts. An unknown field of
 `pointsman` is an error: a misspelt limit must not be no limit.
 """
@@ -18,6 +19,7 @@ from typing import cast
 import orjson
 
 from pointsman.dialects.strict_json import splice
+from pointsman.domain.call import CRITICALITIES, Caller, Criticality
 from pointsman.domain.content import Json, JsonObject
 from pointsman.domain.money import from_usd
 from pointsman.domain.request import Preference, RouteOptions
@@ -42,6 +44,21 @@ class Asked:
     options: RouteOptions
     app: str | None = None
     user: str | None = None
+
+
+def criticality_of(headers: Mapping[bytes, bytes], caller: Caller) -> Criticality:
+    """Say how much the request matters where there is not room for all: as much as its key, or
+    less if it says so. Raises InvalidRequest."""
+    said = headers.get(b"x-pointsman-criticality")
+    if said is None:
+        return caller.criticality
+    word = said.decode("latin-1").strip()
+    if word not in CRITICALITIES:
+        raise InvalidRequest(
+            f"x-pointsman-criticality: {word[:40]!r} is none of {', '.join(CRITICALITIES)}",
+            param="x-pointsman-criticality",
+        )
+    return max(word, caller.criticality, key=CRITICALITIES.index)
 
 
 def take_options(fields: JsonObject, body: bytes, headers: Mapping[bytes, bytes]) -> Asked:

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from pointsman.domain.call import Caller, Criticality
+from pointsman.domain.call import CRITICALITIES, Caller, Criticality
 from pointsman.errors import PointsmanError
 
-RANKS: dict[Criticality, int] = {"critical": 0, "default": 1, "sheddable": 2}
+RANKS: dict[Criticality, int] = {each: rank for rank, each in enumerate(CRITICALITIES)}
 
 Told = Callable[[PointsmanError | None], object]
 """Called once with None (the place is yours) or with the refusal."""
