@@ -16,7 +16,7 @@ import itertools
 import os
 import random
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -32,6 +32,7 @@ from pointsman.domain.content import JsonObject
 from pointsman.domain.request import ChatRequest, Request, RouteOptions
 from pointsman.errors import ConfigError, Overloaded
 from pointsman.generation import Generation
+from pointsman.health import Health
 from pointsman.inprocess import InProcess
 from pointsman.ledger.entries import LedgerStore
 from pointsman.observe.events import Observer, Observers
@@ -48,6 +49,9 @@ METRICS_DIRECTORY_VARIABLE = "POINTSMAN_METRICS_DIRECTORY"
 
 SHARE_EVERY_S = 1.0
 """How old another worker's metrics may be, in seconds."""
+
+
+Follower = Callable[[Generation], object]
 
 
 class Gateway(InProcess):
@@ -82,8 +86,11 @@ class Gateway(InProcess):
             Observers((self.ledger.append, self.metrics, log_entry, *observers)),
             prefix,
         )
-        self.current = Generation(settings, self._parts)
-        self.metrics.stacks = self.current.stacks
+        self.vitals = Health()
+        self._followers: list[Follower] = []
+        self._take(Generation(settings, self._parts))
+        self.metrics.watch("pointsman_config_loaded_seconds", lambda: {(): self.vitals.loaded_at})
+        self.metrics.watch("pointsman_provider_keys_refused", self._keys_refused)
         self._sharing: Timer | None = None
         self._is_closed = False
 
@@ -142,6 +149,7 @@ class Gateway(InProcess):
         are needed."""
         if os.environ.get(METRICS_DIRECTORY_VARIABLE) is not None:
             self._share_metrics()
+        self.vitals.phase = "serving"
 
     def _share_metrics(self) -> None:
         self.metrics.share()
@@ -156,21 +164,61 @@ class Gateway(InProcess):
         await self._transport.close()
         await asyncio.to_thread(self.ledger.close)
 
+    # From one configuration to the next.
+
     @property
     def settings(self) -> Settings:
         """The configuration that new calls go by."""
         return self.current.settings
 
     @property
+    def generation(self) -> str:
+        """The digest of what that configuration means: config/meaning.py."""
+        return self.current.id
+
+    @property
     def stacks(self) -> Mapping[str, DeploymentStack]:
         """The deployments' stacks that new calls go to, by name."""
         return self.current.stacks
 
+    def reload(self, settings: Settings) -> None:
+        """Go by other settings from the next call on; calls under way end as they began.
+
+        Ledger, transport and where the server listens stay as they were at the start. Raises
+        ConfigError, and then nothing has changed.
+        """
+        self.swap(self.prepare(settings))
+
+    def prepare(self, settings: Settings) -> Generation:
+        """Build and rehearse what `swap` takes, changing nothing; may run on another thread."""
+        generation = Generation(settings, self._parts, self.current)
+        generation.rehearse()
+        return generation
+
+    def swap(self, generation: Generation) -> None:
+        """Put a prepared generation in place, between two calls; on the event loop."""
+        generation.take_effect()
+        self._take(generation)
+
+    def follow(self, follower: Follower) -> None:
+        """Call `follower` now and at every swap; for what belongs to a generation elsewhere. It
+        runs on the event loop and must not raise."""
+        self._followers.append(follower)
+        follower(self.current)
+
+    def _take(self, generation: Generation) -> None:
+        self.current = generation
+        self.metrics.stacks = generation.stacks
+        self.vitals.loaded_at = self.clock.wall()
+        for follower in self._followers:
+            follower(generation)
+
+    def _keys_refused(self) -> Mapping[tuple[str, ...], float]:
+        return {(name,): chain.aside for name, chain in self.current.keys.items() if chain.refusals}
+
     def health(self) -> JsonObject:
-        """Tell whether traffic can be served: at least one deployment lets calls through."""
-        states: JsonObject = {name: stack.breaker.state for name, stack in self.stacks.items()}
-        open_now = [name for name, stack in self.stacks.items() if stack.breaker.share > 0]
-        return {"ready": bool(open_now), "breakers": states, "ledger_lost": self.ledger.lost}
+        """Tell whether traffic can be served, and why not: `ready`, `reasons` and the rest."""
+        return self.vitals.told(self.current, self.ledger)
 
     # For the server.
 

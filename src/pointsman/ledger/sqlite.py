@@ -152,6 +152,13 @@ class SqliteLedger:
             self._is_idle = False
             self._wake.set()
 
+    @property
+    def fault(self) -> str:
+        """Why nothing is written just now; "" where all is well."""
+        if not self._thread.is_alive():
+            return "closed"
+        return "" if self._stalled_at is None else "cannot be written"
+
     # On any other thread.
 
     def flush(self) -> None:
