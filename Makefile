@@ -19,7 +19,7 @@ DEV := $(VENV)/.dev
 LOCAL := $(VENV)/.local
 CLIENTS := .venvs/openai/.made .venvs/anthropic/.made
 
-.PHONY: help setup check format test test-fast bench docs serve demo lock clean
+.PHONY: help setup check format test test-fast bench chaos docs serve demo lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' \
@@ -30,7 +30,7 @@ setup: $(RUNTIME) $(DEV) ## make .venv with the package, its tests' and its chec
 check: setup ## format, lint, types, import contracts: what a commit must pass
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
-	$(BIN)/mypy src tools $(wildcard tests bench)
+	$(BIN)/mypy src tools $(wildcard tests bench chaos)
 	$(BIN)/lint-imports --no-logo
 
 format: setup ## rewrite the code as `check` wants it
@@ -45,6 +45,9 @@ test-fast: setup ## the tests that need nothing but .venv and take no time
 
 bench: setup ## compare with a bare pass-through on this machine; prints the ratios
 	$(BIN)/python -m bench $(ARGS)
+
+chaos: setup ## break things under load over real sockets (under 10 minutes); prints what held
+	$(BIN)/python -m chaos $(ARGS)
 
 docs: setup ## run every example in README.md and docs/
 	$(BIN)/pytest tests/docs $(ARGS)
