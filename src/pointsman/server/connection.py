@@ -53,6 +53,8 @@ from pointsman.server.head import (
 HELD_BYTES = 64 * 1024
 """Unparsed bytes behind an exchange, and bytes of a body that nobody has asked for yet."""
 MOST_WAITING = 16
+SILENT_BYTES = 64 * 1024
+"""Framing without content in a row: a head, chunk extensions, trailers."""
 
 WRITE_HIGH_BYTES = 256 * 1024
 """A stream whose reader has this much to take is held back (reliability.md, row 20)."""
@@ -360,10 +362,12 @@ class Connection(asyncio.Protocol):
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._break(error)
             return
-        if self._filling is not None and self._filling is filling:
+        now_filling = self._filling
+        if now_filling is not None and (now_filling is filling or is_new):
+            filling = now_filling
             if filling.received == received:
                 self._silent_bytes += len(data)
-                if self._silent_bytes > HEAD_BYTES and not filling.ended:
+                if self._silent_bytes > SILENT_BYTES and not filling.ended:
                     self._break(
                         fault("headers_too_large", "the chunks hold more framing than body")
                     )
@@ -541,7 +545,10 @@ class Connection(asyncio.Protocol):
             transport.close()
         else:
             self._resume()
-            transport.write_eof()
+            try:
+                transport.write_eof()
+            except OSError:  # reset by the client in the meantime
+                transport.abort()
 
     # The parser's side.
 
