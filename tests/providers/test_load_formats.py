@@ -71,7 +71,7 @@ def test_llamacpp_tells_what_runs_and_waits() -> None:
 
 def test_llamacpps_slots_tell_what_runs() -> None:
     body = b'[{"id":0,"n_ctx":8192,"is_processing":true},{"id":1,"is_processing":false}]'
-    assert read_slots(body) == {EVERY_MODEL: ServerLoad(running=1)}
+    assert read_slots(body) == {EVERY_MODEL: ServerLoad(running=1, slots=2)}
 
 
 def test_ollama_tells_what_is_in_memory() -> None:
@@ -126,4 +126,4 @@ def test_no_bytes_raise_anything_else(body: bytes, before: bytes) -> None:
             loads = read(before + body)
         except BadLoad:
             continue
-        assert all(load.waiting is None or load.waiting >= 0 for load in loads.values())
+        assert all(load.waiting >= 0 for load in loads.values())

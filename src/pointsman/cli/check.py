@@ -174,6 +174,9 @@ def _print_deployments(description: dict[str, Any], console: Console) -> None:
     console.print(table)
     for abilities, names in able.items():
         _say(console, f"  {', '.join(names)} can: {abilities}")
+    for each in description["deployments"]:
+        if each["preload"] is not None:
+            _say(console, f"  {each['name']} is made ready: {each['preload']}")
 
 
 def _print_route(route: dict[str, Any], console: Console) -> None:

@@ -15,7 +15,7 @@ from msgspec import structs
 
 from pointsman.config.lints import Examined, lint
 from pointsman.config.problems import Problem
-from pointsman.config.settings import Route, Settings
+from pointsman.config.settings import PreloadSettings, Route, Settings
 from pointsman.domain.deployment import Deployment
 from pointsman.domain.money import format_usd, to_usd
 from pointsman.domain.request import RouteOptions
@@ -68,7 +68,10 @@ def describe(examined: Examined, key_sources: Mapping[str, str]) -> Description:
             }
             for name, provider in settings.providers.items()
         ],
-        "deployments": [_deployment(deployment) for deployment in settings.deployments],
+        "deployments": [
+            {**_deployment(each), "preload": preload_text(settings.preloads.get(each.name))}
+            for each in settings.deployments
+        ],
         "routes": [_route(route, settings) for route in settings.routes],
         "breaker": asdict(settings.breaker),
         "retry": asdict(settings.retry),
@@ -109,6 +112,18 @@ def _deployment(deployment: Deployment) -> Description:
         "quality": deployment.quality,
         "weight": deployment.weight,
     }
+
+
+def preload_text(preload: PreloadSettings | None) -> str | None:
+    """Say what is made ready and when; None where nothing is."""
+    if preload is None or not (preload.connection or preload.model):
+        return None
+    parts = {"connection": preload.connection, "model": preload.model}
+    what = " and ".join(name for name, is_made in parts.items() if is_made)
+    spans = list(preload.hours)
+    if preload.predict:
+        spans.append("the hours that had traffic")
+    return f"{what}, {' and '.join(spans) or 'always'}"
 
 
 def _usd(rates: Rates) -> dict[str, float]:

@@ -115,6 +115,21 @@ def _shadowed_names(examined: Examined) -> Iterator[Finding]:
                 yield ("routes", place), what, "rename one if that is not meant"
 
 
+def _idle_preloads(examined: Examined) -> Iterator[Finding]:
+    settings = examined.settings
+    for place, deployment in enumerate(settings.deployments):
+        preload = settings.preloads.get(deployment.name)
+        if preload is None:
+            continue
+        if preload.model and settings.providers[deployment.provider].kind == "hosted":
+            what = f"{deployment.provider} is hosted: there is no model to load"
+            remedy = "leave it out, or say the server's `kind` (ollama, vllm, llamacpp)"
+            yield ("deployments", place, "preload", "model"), what, remedy
+        if not preload.model and not preload.connection:
+            what = f"nothing of {deployment.name} is made ready"
+            yield ("deployments", place, "preload"), what, "leave the block out, or `model: true`"
+
+
 LINTS: tuple[Callable[[Examined], Iterator[Finding]], ...] = (
     _unused_deployments,
     _unknown_prices,
@@ -123,4 +138,5 @@ LINTS: tuple[Callable[[Examined], Iterator[Finding]], ...] = (
     _unsafe_providers,
     _forgotten_ledger,
     _shadowed_names,
+    _idle_preloads,
 )

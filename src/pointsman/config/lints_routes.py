@@ -143,6 +143,12 @@ def _priceless(route: Route) -> Iterator[Finding]:
         yield ("max_cost_usd",), what, "state the price, or leave the bound out"
 
 
+def _idle_affinity(route: Route) -> Iterator[Finding]:
+    if route.affinity and len(route.deployments) == 1:
+        what = "has no effect: there is one deployment"
+        yield ("affinity",), what, "leave it out"
+
+
 ROUTE_LINTS: tuple[Callable[[Route], Iterator[Finding]], ...] = (
     _shadowed_rules,
     _hopeless_rules,
@@ -153,4 +159,5 @@ ROUTE_LINTS: tuple[Callable[[Route], Iterator[Finding]], ...] = (
     _idle_limit,
     _hasty,
     _priceless,
+    _idle_affinity,
 )

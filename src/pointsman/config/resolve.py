@@ -25,6 +25,7 @@ from pointsman.config.settings import (
 )
 from pointsman.domain.call import Caller
 from pointsman.domain.deployment import Deployment
+from pointsman.domain.hours import parse_span
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ def resolve(file: ConfigFile, origin: str, desk: Desk) -> Resolved:
         retry=RetrySettings(file.retry.ratio, file.retry.ttl_s, file.retry.floor_per_s),
         timeouts=timeouts_for(deployments, file.timeouts, path=("timeouts",), desk=desk),
         origin=origin,
-        preloads=_preloads(named),
+        preloads=_preloads(named, desk),
     )
     return Resolved(settings, {name: found[name].key_source for name in found})
 
@@ -140,7 +141,14 @@ def _caller(
     )
 
 
-def _preloads(named: tuple[Named, ...]) -> Mapping[str, PreloadSettings]:
+def _preloads(named: tuple[Named, ...], desk: Desk) -> Mapping[str, PreloadSettings]:
+    for item in named:
+        for place, text in enumerate(item.block.preload.hours if item.block.preload else ()):
+            try:
+                parse_span(text)
+            except ValueError as error:
+                path = (*item.path, "preload", "hours", place)
+                desk.complain(path, f"{shown(text)} says no hours", str(error))
     return {
         item.name: PreloadSettings(
             connection=block.connection,

@@ -25,12 +25,14 @@ class BadLoad(ValueError):
 
 
 class ServerLoad(msgspec.Struct, frozen=True):
-    """Requests running and waiting, None where the server does not say; `memory_used` in [0, 1]
-    of its key-value cache; `is_loaded` False where the model must be loaded first."""
+    """Requests running and waiting; `memory_used` in [0, 1] of its key-value cache; `slots` for
+    requests at once; 0 where the server does not say. `is_loaded` False where the model must be
+    loaded first."""
 
-    running: int | None = None
-    waiting: int | None = None
-    memory_used: float | None = None
+    running: int = 0
+    waiting: int = 0
+    memory_used: float = 0.0
+    slots: int = 0
     is_loaded: bool = True
 
 
@@ -103,11 +105,10 @@ def _unescaped(text: str) -> str:
 
 
 def _load(said: Mapping[str, float]) -> ServerLoad:
-    running, waiting, used = (said.get(each) for each in ("running", "waiting", "memory_used"))
     return ServerLoad(
-        None if running is None else int(running),
-        None if waiting is None else int(waiting),
-        None if used is None else min(1.0, used),
+        int(said.get("running", 0)),
+        int(said.get("waiting", 0)),
+        min(1.0, said.get("memory_used", 0.0)),
     )
 
 
@@ -145,7 +146,8 @@ def read_slots(body: bytes) -> Loads:
         slots = msgspec.json.decode(body, type=list[_Slot])
     except (msgspec.DecodeError, RecursionError):
         raise BadLoad("not a list of slots") from None
-    return {EVERY_MODEL: ServerLoad(running=sum(slot.is_processing for slot in slots))}
+    running = sum(slot.is_processing for slot in slots)
+    return {EVERY_MODEL: ServerLoad(running=running, slots=len(slots))}
 
 
 def load_of(loads: Loads, model: str) -> ServerLoad | None:

@@ -7,6 +7,7 @@ from pointsman.testing.black_hole import BlackHole
 from pointsman.testing.clock import FakeClock, settle
 from pointsman.testing.director import RateLimit, Rule
 from pointsman.testing.journal import Journal, JournalEntry, read_journal
+from pointsman.testing.local_face import LocalFace
 from pointsman.testing.persona import PERSONAS, Persona
 from pointsman.testing.plays import (
     Answer,
@@ -44,6 +45,7 @@ __all__ = [
     "Instead",
     "Journal",
     "JournalEntry",
+    "LocalFace",
     "Malformed",
     "OddUsage",
     "Persona",

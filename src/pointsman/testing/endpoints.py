@@ -33,6 +33,7 @@ from pointsman.testing.journal import (
     as_json,
     safe_headers,
 )
+from pointsman.testing.local_face import LocalFace
 from pointsman.testing.persona import Persona
 from pointsman.testing.plays import describe, read_plays
 from pointsman.testing.receive import RequestHead, WireRequest
@@ -80,11 +81,14 @@ class Reception:
     models: tuple[str, ...] | None
     keys: set[str] | None
     bills_all: bool
+    local: LocalFace | None = None
 
     def receive(self, request: WireRequest, connection: int) -> Visit:
         """Write the request down and plan its answer."""
         if request.head.path.startswith(CONTROL_PATH):
             return Visit(control(self, request), Tally())
+        if self.local is not None and (answer := self.local.answer(request)) is not None:
+            return Visit(answer, Tally())
         found = _operation(request.head)
         if found is None:
             return Visit(self._aside(request.head), Tally())

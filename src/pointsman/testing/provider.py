@@ -28,6 +28,7 @@ from pointsman.testing.connection import Connection, Scene
 from pointsman.testing.director import ANY_MODEL, Director, RateLimit, Rule
 from pointsman.testing.endpoints import Reception, Visit
 from pointsman.testing.journal import Journal
+from pointsman.testing.local_face import LocalFace
 from pointsman.testing.persona import PERSONAS, Persona
 from pointsman.testing.plays import Step
 from pointsman.testing.receive import RequestHead, WireRequest
@@ -41,6 +42,7 @@ class FaultProvider:
 
     keys: the only keys it takes; None takes any and none. models: the only models it knows;
     None knows all. cancel_billing: what a client that leaves pays for. tls: serve HTTPS.
+    local: also say what a local server says of its load.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class FaultProvider:
         journal: Journal | Path | None = None,
         cancel_billing: CancelBilling = "generated",
         tls: ssl.SSLContext | None = None,
+        local: LocalFace | None = None,
     ) -> None:
         self.clock: Clock = SystemClock() if clock is None else clock
         self.journal = journal if isinstance(journal, Journal) else Journal(journal)
@@ -71,6 +74,7 @@ class FaultProvider:
             models=None if models is None else tuple(models),
             keys=None if keys is None else set(keys),
             bills_all=cancel_billing == "all",
+            local=local,
         )
         self.is_deaf = False
         """Accept connections and read nothing from them; who speaks TLS to a plain provider that
