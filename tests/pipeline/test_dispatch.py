@@ -165,7 +165,7 @@ async def test_when_all_are_cooling_the_client_gets_the_soonest_moment(clock: Fa
 async def test_a_wait_that_fits_the_deadline_is_waited_for_when_nobody_else_is_left(
     clock: FakeClock,
 ) -> None:
-    house = House(clock, {"a": [failure("overloaded", 3.0)]})
+    house = House(clock, {"a": [failure("overloaded", 1.5)]})
     task = asyncio.create_task(house.ask())
     await clock.run_for(4)
     assert await task == "a"

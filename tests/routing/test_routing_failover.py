@@ -192,14 +192,17 @@ PLAYBOOKS: Mapping[str, Play] = {
     "a wait beyond the deadline is not begun": Play(
         plan(A), [Then("throttled", "give up 429 upstream_rate_limited", hint=50.0)], deadline=30.0
     ),
-    "a wait beyond a minute is not begun": Play(
-        plan(A), [Then("throttled", "give up 429 upstream_rate_limited", hint=90.0)], deadline=600.0
+    "a wait beyond two seconds is not begun": Play(
+        plan(A), [Then("throttled", "give up 429 upstream_rate_limited", hint=2.1)], deadline=600.0
+    ),
+    "nor one beyond half of the time that is left": Play(
+        plan(A), [Then("throttled", "give up 429 upstream_rate_limited", hint=1.5)], deadline=3.0
     ),
     "the soonest of two waits is taken": Play(
         plan(A, B),
         [
-            Then("throttled", "try b cost 1", hint=9.0),
-            Then("throttled", "wait 3.0 for b", hint=3.0),
+            Then("throttled", "try b cost 1", hint=2.0),
+            Then("throttled", "wait 1.5 for b", hint=1.5),
         ],
     ),
     "one that may be tried now goes before one that asked to wait": Play(
@@ -210,7 +213,7 @@ PLAYBOOKS: Mapping[str, Play] = {
         ],
     ),
     "an overloaded one that asked for time gets it": Play(
-        plan(A), [Then("overloaded", "wait 4.0 for a", hint=4.0)]
+        plan(A), [Then("overloaded", "wait 1.8 for a", hint=1.8)]
     ),
     "a full context goes to a larger window and costs no retry": Play(
         plan(A, B, WIDE), [Then("context_length", "try wide")]

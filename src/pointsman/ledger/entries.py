@@ -33,6 +33,8 @@ class Attempt(msgspec.Struct, frozen=True):
     ttft_s: float | None = None
     http_status: int | None = None
     detail: str = ""
+    hedge: bool = False
+    """Made beside another that was late, and called off if that one answered first."""
 
 
 class LedgerEntry(msgspec.Struct, frozen=True):

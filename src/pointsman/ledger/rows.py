@@ -32,6 +32,7 @@ ENTRY_COLUMNS = (
 ATTEMPT_COLUMNS = (
     *("entry", "n", "deployment", "provider", "model", "tier", "outcome", "fallback", *_USAGE),
     *("cost_nano", "price_version", "started_s", "seconds", "ttft_s", "http_status", "detail"),
+    "hedge",
 )
 
 
@@ -53,8 +54,16 @@ def _usage_row(usage: Usage) -> Row:
 
 
 def fell_back(attempts: Sequence[Attempt], index: int) -> bool:
-    """Tell whether an attempt was made on another deployment than the one before it."""
-    return index > 0 and attempts[index].deployment != attempts[index - 1].deployment
+    """Tell whether an attempt was made on another deployment because the one before had failed:
+    a hedge was not, nor was what it ran beside."""
+    if index == 0:
+        return False
+    before, this = attempts[index - 1], attempts[index]
+    return (
+        this.deployment != before.deployment
+        and not this.hedge
+        and not (before.hedge and this.started_s <= before.started_s)
+    )
 
 
 def entry_row(seq: int, entry: LedgerEntry) -> Row:
@@ -118,6 +127,7 @@ def attempt_rows(seq: int, entry: LedgerEntry) -> Iterator[Row]:
             each.ttft_s,
             each.http_status,
             each.detail,
+            int(each.hedge),
         )
 
 
@@ -197,6 +207,7 @@ def attempt_of(row: sqlite3.Row) -> Attempt:
         ttft_s=row["ttft_s"],
         http_status=row["http_status"],
         detail=row["detail"],
+        hedge="hedge" in row.keys() and bool(row["hedge"]),  # noqa: SIM118  # a file of form 1
     )
 
 

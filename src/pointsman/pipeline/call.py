@@ -7,6 +7,7 @@ import msgspec
 from pointsman.domain.call import Caller, Timeouts
 from pointsman.domain.request import Request, RouteOptions
 from pointsman.ledger.entries import Attempt
+from pointsman.pipeline.purse import Purse
 from pointsman.routing.decision import Decision
 
 
@@ -14,11 +15,13 @@ class Trail:
     """The notebook of one call: `Dispatch` writes it, those above read it, also when the call
     was cancelled and there is neither reply nor error to hang the attempts on."""
 
-    __slots__ = ("attempts", "decision")
+    __slots__ = ("attempts", "decision", "purse")
 
     def __init__(self) -> None:
         self.decision: Decision | None = None
         self.attempts: list[Attempt] = []
+        self.purse: Purse | None = None
+        """What the whole call may cost; None where it has no limit."""
 
 
 class Call(msgspec.Struct, frozen=True):

@@ -24,14 +24,16 @@ from pointsman.domain.usage import Usage
 from pointsman.errors import PointsmanError, ProviderFailure
 from pointsman.pipeline.call import Call, Trail
 from pointsman.pipeline.service import Reply, Service
-from pointsman.routing.retries import Retries
+from pointsman.routing.retries import RetrySource
 from pointsman.routing.seam import NoSeam, Seam, can_continue, continuation
 
 
 class Resume:
     """Between Account and Dispatch: one entry, one deadline and one purse for all that follows."""
 
-    def __init__(self, inner: Service, clock: Clock, retries: Retries, max_attempts: int) -> None:
+    def __init__(
+        self, inner: Service, clock: Clock, retries: RetrySource, max_attempts: int
+    ) -> None:
         self.inner = inner
         self._clock = clock
         self._retries = retries
@@ -64,10 +66,14 @@ class Resume:
         Raises PointsmanError."""
         left = self._attempts_left(call)
         now = self._clock.now()
-        if left <= 0 or not self._retries.spend(1.0, now):
+        decision = call.trail.decision
+        route = "" if decision is None else decision.route
+        retries = self._retries.of(call.caller.tenant or call.caller.key, route)
+        if left <= 0 or not retries.spend(1.0, now):
             return None
         trail = Trail()
         trail.attempts = call.trail.attempts
+        trail.purse = call.trail.purse
         options = replace(call.options, max_attempts=left)
         return await self.inner(replace(call, request=rest, options=options, trail=trail))
 

@@ -2,42 +2,45 @@
 
 Theory
 ------
-`plan_of` fixes once, from the Decision, who may still be asked; every name in a chain that did
-not pass the route's filters is skipped, with the reason kept. `next_step` is then asked after
-every failure, with all failures so far. It always ends: each failure uses up an attempt or a
-deployment, and a Wait is returned only before its time has come.
+`plan_of` has fixed who may still be asked. `next_step` is asked after every failure, with all
+failures so far. It always ends: each failure uses up an attempt or a deployment, and a Wait is
+returned only before its time has come.
+
+No attempt is started that cannot fit: not into the time that is left (its deployment's median to
+first content is longer), nor into the money (the most it may cost is more than the call has left).
 
 The commit rule is the caller's: nothing is repeated after the first content.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 
 from pointsman.domain.deployment import Deployment
-from pointsman.domain.request import RouteOptions
-from pointsman.errors import FailureKind, PointsmanError, ProviderFailure, Rejected
+from pointsman.domain.money import format_usd
+from pointsman.errors import DeadlineExceeded, NoCandidate, PointsmanError
 from pointsman.routing.contract import KINDS
-from pointsman.routing.decision import Decision, Rejection
-from pointsman.routing.filters import matches
+from pointsman.routing.plan import AMPLE, Failed, Means, Plan, plan_of
 from pointsman.routing.retries import UNLIMITED, Retries, RetryBudget
-from pointsman.routing.spec import FallbackSpec
 from pointsman.routing.verdict import verdict
 
 __all__ = [
+    "AMPLE",
     "UNLIMITED",
     "Failed",
     "GiveUp",
+    "Means",
     "Plan",
     "Retries",
     "RetryBudget",
     "Step",
     "Try",
     "Wait",
+    "fitting",
     "next_step",
     "plan_of",
     "retry_cost",
@@ -50,25 +53,9 @@ BACKOFF_MAX_S: Final = 2.0
 """Full jitter on min(2 s, 0.1 * 2^n). After AWS, Exponential Backoff and Jitter (2015)."""
 COOL_S: Final = 1.0
 """A provider that asked for a wait is left alone for at least this."""
-LONGEST_WAIT_S: Final = 60.0
-"""A request is not held for a longer Retry-After; its client is told instead (Portkey's cap)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """An attempt that failed before any content; `at` is the clock's seconds when it ended.
-
-    `error` is a Rejected where our own layers refused (breaker, slots): nobody was called.
-    """
-
-    deployment: str
-    error: ProviderFailure | Rejected
-    at: float
-
-    @property
-    def kind(self) -> FailureKind | None:
-        """The failure's kind, None for our own refusal."""
-        return self.error.kind if isinstance(self.error, ProviderFailure) else None
+LONGEST_WAIT_S: Final = 2.0
+"""A request is not held for a longer Retry-After, nor for more than half of its time that is
+left; its client is told instead, and can do something else. Our own choice."""
 
 
 class Try(msgspec.Struct, frozen=True):
@@ -101,82 +88,6 @@ class GiveUp:
 Step = Try | Wait | GiveUp
 
 
-class Plan(msgspec.Struct, frozen=True):
-    """Who may be asked, in which order. The first of `chain` is the chosen one.
-
-    by_kind: what follows one kind of failure, instead of the rest of the chain. skipped: names
-    that a chain states but that may not answer this request: (name, reason).
-    """
-
-    route: str
-    chain: tuple[Deployment, ...]
-    by_kind: Mapping[FailureKind, tuple[Deployment, ...]] = msgspec.field(default_factory=dict)
-    skipped: tuple[tuple[str, str], ...] = ()
-    max_attempts: int = 3
-    retry_same: int = 1
-    on_content_filter: bool = False
-
-
-def plan_of(
-    decision: Decision,
-    fallback: FallbackSpec,
-    options: RouteOptions,
-    deployments: Sequence[Deployment] = (),
-    refused: Sequence[Rejection] = (),
-) -> Plan:
-    """Turn a decision into a plan.
-
-    `deployments` are fallback targets from outside the route that passed its filters, `refused`
-    those that did not (policy.screen gives both). The caller's own `fallbacks` replace every
-    chain of the route except an empty one, by which the operator forbids a kind to fall back.
-    """
-    passed = [candidate.deployment for candidate in decision.candidates]
-    known = (*passed, *(each for each in deployments if each not in passed))
-    reasons = (*decision.rejected, *refused)
-    skipped: dict[str, str] = {}
-    first = passed[:1]
-
-    def chain_of(patterns: Iterable[str]) -> tuple[Deployment, ...]:
-        found: dict[str, Deployment] = {}
-        for pattern in patterns:
-            fits = [deployment for deployment in known if matches(pattern, deployment)]
-            found.update((deployment.name, deployment) for deployment in fits)
-            if not fits:
-                skipped[pattern] = _reason(pattern, reasons)
-        return tuple(found.values())
-
-    own = fallback.chain if options.fallbacks is None else options.fallbacks
-    if not fallback.enabled and options.fallbacks is None:
-        rest: tuple[Deployment, ...] = ()
-    elif own is None:
-        rest = tuple(passed[1:])
-    else:
-        rest = chain_of(own)
-    by_kind = {
-        kind: chain_of(patterns if options.fallbacks is None or not patterns else options.fallbacks)
-        for kind, patterns in fallback.by_kind.items()
-    }
-    if not fallback.enabled and options.fallbacks is None:
-        by_kind = {}
-    attempts = fallback.max_attempts
-    if options.max_attempts is not None:
-        attempts = min(attempts, options.max_attempts)
-    return Plan(
-        route=decision.route,
-        chain=tuple({deployment.name: deployment for deployment in (*first, *rest)}.values()),
-        by_kind=by_kind,
-        skipped=tuple(skipped.items()),
-        max_attempts=max(1, attempts),
-        retry_same=max(0, fallback.retry_same) if fallback.enabled else 0,
-        on_content_filter=fallback.on_content_filter,
-    )
-
-
-def _reason(pattern: str, rejected: Sequence[Rejection]) -> str:
-    reasons = [each.reason for each in rejected if matches(pattern, each.deployment)]
-    return "; ".join(reasons) or "not a deployment of this route"
-
-
 def retry_cost(failures: Sequence[Failed]) -> float:
     """What the next attempt costs the RetryBudget: 0, 1, or 2 after a timeout."""
     if not failures:
@@ -185,15 +96,27 @@ def retry_cost(failures: Sequence[Failed]) -> float:
     return 0.0 if kind is None else float(KINDS[kind].retry_cost)
 
 
+def longest_wait_s(now: float, deadline: float) -> float:
+    """How long a request may be held, in seconds, for a moment that somebody has named."""
+    return min(LONGEST_WAIT_S, (deadline - now) / 2)
+
+
 def next_step(
-    plan: Plan, failures: Sequence[Failed], *, now: float, deadline: float, retry_allowed: bool
+    plan: Plan,
+    failures: Sequence[Failed],
+    *,
+    now: float,
+    deadline: float,
+    retry_allowed: bool,
+    means: Means = AMPLE,
+    may_wait: bool = True,
 ) -> Step:
     """Say what follows `failures`; none yet: the first attempt.
 
     `retry_allowed` is the RetryBudget's answer for `retry_cost(failures)`. In this order:
     1. no time left. 2. the kind does not fall back. 3. attempts or budget used up. 4. another
-    deployment of the chain for this kind. 5. the same one again. 6. a wait that a provider
-    asked for. 7. nothing.
+    deployment of the chain for this kind, if it fits. 5. the same one again. 6. a wait that a
+    provider asked for. 7. nothing.
     """
 
     def give_up(why: str) -> GiveUp:
@@ -203,12 +126,10 @@ def next_step(
 
     cost = retry_cost(failures)
     if deadline - now < MARGIN_S:
-        why = "the deadline has passed"
-        error = verdict(plan.route, failures, now=now, late=True, why=why)
-        return GiveUp(error, why)
-    if not failures:
-        return Try(plan.chain[0]) if plan.chain else give_up("no deployment may answer")
-    last = failures[-1].kind
+        return _too_late(plan, failures, now, "the deadline has passed")
+    if not failures and means is AMPLE and plan.chain:
+        return Try(plan.chain[0])  # Almost every request's first and only step.
+    last = failures[-1].kind if failures else None
     chain = plan.chain if last is None else plan.by_kind.get(last, plan.chain)
     if last is not None and plan.by_kind.get(last) == ():
         return give_up(f"{last} does not fall back on this route")
@@ -219,12 +140,72 @@ def next_step(
         return give_up(f"{attempts} attempts are all it may have")
     if cost > 0 and not retry_allowed:
         return give_up("the retry budget is used up")
+    if not chain and not failures:
+        return give_up("no deployment may answer")
+    left_s = deadline - now - MARGIN_S
+    late: list[str] = []
+    dear: list[str] = []
+    for deployment in fitting(plan, chain, failures, means, left_s, late, dear):
+        return Try(deployment, cost=cost)
+    again = _same_again(plan, failures, now, deadline, cost, means, may_wait)
+    if again is not None:
+        return again
+    if late and not dear:
+        return _too_late(plan, failures, now, "; ".join(late))
+    why = "; ".join(("nobody else is left", *late, *dear))
+    if failures:
+        return give_up(why)
+    return GiveUp(NoCandidate(f"route {plan.route}: {why}"), why)
+
+
+def fitting(
+    plan: Plan,
+    chain: Sequence[Deployment],
+    failures: Sequence[Failed],
+    means: Means,
+    left_s: float,
+    late: list[str],
+    dear: list[str],
+) -> Iterator[Deployment]:
+    """Go through those of `chain` that were not tried and fit, best first; why another does not
+    fit is put into `late` or `dear`."""
     tried = {failed.deployment for failed in failures}
     least = _known_too_small(plan, failures)
     for deployment in chain:
-        if deployment.name not in tried and _may_hold(deployment, least):
-            return Try(deployment, cost=cost)
-    return _same_again(plan, failures, now, deadline, cost) or give_up("nobody else is left")
+        if deployment.name in tried or not _may_hold(deployment, least):
+            continue
+        if reason := _late(deployment.name, means, left_s):
+            late.append(reason)
+        elif reason := _dear(deployment.name, means):
+            dear.append(reason)
+        else:
+            yield deployment
+
+
+def _late(name: str, means: Means, left_s: float) -> str | None:
+    expected = means.first_content_s.get(name, 0.0)
+    if expected <= left_s:
+        return None
+    return f"{name} begins after {expected:.1f} s, {left_s:.1f} s are left"
+
+
+def _dear(name: str, means: Means) -> str | None:
+    left = means.left_nano
+    if left is None:
+        return None
+    worst = means.worst_nano.get(name)
+    if worst is None:
+        return f"{name} has no known price and {format_usd(left)} are left of what it may cost"
+    if worst <= left:
+        return None
+    return f"{name} may cost {format_usd(worst)}, {format_usd(left)} are left of what it may cost"
+
+
+def _too_late(plan: Plan, failures: Sequence[Failed], now: float, why: str) -> GiveUp:
+    if failures:
+        return GiveUp(verdict(plan.route, failures, now=now, late=True, why=why), why)
+    message = f"route {plan.route}: nobody was called: {why}; give the request more time"
+    return GiveUp(DeadlineExceeded(message), why)
 
 
 def _known_too_small(plan: Plan, failures: Sequence[Failed]) -> float:
@@ -233,8 +214,7 @@ def _known_too_small(plan: Plan, failures: Sequence[Failed]) -> float:
     full = {failed.deployment for failed in failures if failed.kind == "context_length"}
     if not full:
         return 0.0
-    named = (*plan.chain, *(each for chain in plan.by_kind.values() for each in chain))
-    windows = {each.name: each.limits.context_tokens for each in named}
+    windows = {name: each.limits.context_tokens for name, each in plan.everyone.items()}
     stated = [window for name in full if (window := windows.get(name)) is not None]
     return max(stated, default=float("inf"))
 
@@ -250,30 +230,37 @@ def _may_hold(deployment: Deployment, least: float) -> bool:
 
 
 def _same_again(
-    plan: Plan, failures: Sequence[Failed], now: float, deadline: float, cost: float
+    plan: Plan,
+    failures: Sequence[Failed],
+    now: float,
+    deadline: float,
+    cost: float,
+    means: Means,
+    may_wait: bool,
 ) -> Step | None:
     """Find a deployment to try again: at once with backoff, or after the wait it asked for."""
     if plan.retry_same <= 0:
         return None
-    deployments = {each.name: each for each in plan.chain}
-    for chain in plan.by_kind.values():
-        deployments.update((each.name, each) for each in chain)
+    deployments = plan.everyone
+    left_s = deadline - now - MARGIN_S
     latest = {failed.deployment: failed for failed in failures}
     soonest: Wait | None = None
     for name, failed in latest.items():
         count = sum(1 for each in failures if each.deployment == name)
         if name not in deployments or count > plan.retry_same or failed.kind is None:
             continue
+        if _late(name, means, left_s) or _dear(name, means):
+            continue
         hint = failed.error.retry_after_s
         if hint is None and KINDS[failed.kind].again:
             backoff = min(BACKOFF_MAX_S, BACKOFF_BASE_S * 2 ** (count - 1))
-            return Try(deployments[name], min(backoff, deadline - now - MARGIN_S), cost)
+            return Try(deployments[name], min(backoff, left_s), cost)
         if hint is None or not KINDS[failed.kind].waits:
             continue
         seconds = failed.at + max(hint, COOL_S) - now
         if seconds <= 0:
             return Try(deployments[name], cost=cost)
-        fits = seconds <= LONGEST_WAIT_S and now + seconds < deadline - MARGIN_S
+        fits = may_wait and seconds <= longest_wait_s(now, deadline)
         if fits and (soonest is None or seconds < soonest.seconds):
             soonest = Wait(seconds, deployments[name])
     return soonest
