@@ -26,7 +26,10 @@ what to do, and never contain a secret.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from pointsman.domain.granted import Granted
 
 FailureKind = Literal[
     "throttled",
@@ -158,12 +161,18 @@ class BudgetExhausted(Rejected):
     code = "budget_exceeded"
 
 
+Cause = Literal["", "quota", "refused", "connect_timeout", "dns", "tls"]
+"""What a failure's kind leaves open and its breaker must know. quota: the account's money or quota
+is used up, which no retry mends. The others: the provider could not be reached at all."""
+
+
 class ProviderFailure(PointsmanError):
     """One attempt that a provider failed.
 
     `http_status` is the provider's own, if it got so far. `retry_after_s` is what the provider
     asked for. `body` is what it said, bounded, for the caller where the contract passes it on.
-    `maybe_billed` is False only where the provider provably did no work.
+    `maybe_billed` is False only where the provider provably did no work. `cause` says more than
+    its kind, where that matters.
     """
 
     status = 502
@@ -179,12 +188,16 @@ class ProviderFailure(PointsmanError):
         code: str | None = None,
         maybe_billed: bool = True,
         body: bytes = b"",
+        cause: Cause = "",
     ) -> None:
         super().__init__(message, code=code, retry_after_s=retry_after_s)
         self.kind: FailureKind = kind
         self.http_status = http_status
         self.maybe_billed = maybe_billed
         self.body = body
+        self.cause: Cause = cause
+        self.granted: Granted | None = None
+        """What the provider said it still grants; set where its answer had a head."""
 
 
 class AllFailed(PointsmanError):

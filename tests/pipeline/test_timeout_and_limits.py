@@ -126,20 +126,21 @@ async def test_the_meter_learns_speed_and_counts_what_is_under_way(clock: FakeCl
         async for _ in reply:
             clock.advance(1.0)
     assert meter.in_flight == 0
-    assert meter.ttft_s == 0.5
-    assert meter.per_token_s == pytest.approx((2.0 - 0.5) / 4)
+    assert meter.ttft_s(0, clock.now()) == 0.5
+    assert meter.per_token_s(clock.now()) == pytest.approx((2.0 - 0.5) / 4)
     task = asyncio.create_task(meter(make_call(clock)))
     await clock.run_for(2.1)
     (await task).close()
-    assert meter.samples == 2
+    assert meter.samples(clock.now()) == 2
     with pytest.raises(ProviderFailure):
         await meter(make_call(clock))
-    assert meter.penalty_s == 5.0  # Failing fast does not look fast.
+    assert meter.penalty_s(clock.now()) == 5.0  # Failing fast does not look fast.
     clock.advance(50)
-    assert 0 < meter.penalty_s < 0.05
+    assert 0 < meter.penalty_s(clock.now()) < 0.05
     assert meter.in_flight == 0
     clock.advance(300)
-    assert (meter.samples, repr(meter.ttft_s)) == (0, "None")  # Long ago says nothing of now.
+    now = clock.now()
+    assert (meter.samples(now), meter.ttft_s(0, now)) == (0, None)  # Long ago says nothing of now.
 
 
 async def test_a_slow_sample_counts_at_once_and_wears_off(clock: FakeClock) -> None:

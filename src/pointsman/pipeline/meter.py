@@ -1,11 +1,8 @@
 """Meter: what one deployment is doing now, and how fast it has been.
 
-Theory. Two speeds matter apart, since answers differ in length: time to first content, and time
-per output token after it. Both are peak-EWMAs (after Finagle's PeakEwma): a slow sample counts
-at once, fast ones win back trust over `tau` seconds. A failure adds a penalty that wears off, or
-a deployment that fails fast would look like the best of all (after Linkerd's biaser). An answer
-that came whole tells only its total; it scales both estimates alike. What was measured too long
-ago is forgotten: a deployment that was slow once and is asked no more could never show better.
+How fast is speed.py's business. A failure adds a penalty that wears off, or a deployment that
+fails fast would look like the best of all (after Linkerd's biaser). What a local server reports
+of its own load is kept here too: it tells of requests that came by other ways.
 """
 
 from __future__ import annotations
@@ -16,43 +13,22 @@ from pointsman.clock import Clock
 from pointsman.domain.outcome import FAILURES, Outcome
 from pointsman.errors import ProviderFailure
 from pointsman.pipeline.call import Call
+from pointsman.pipeline.quantiles import RecentQuantiles
 from pointsman.pipeline.service import Reply, Service
+from pointsman.pipeline.speed import NEVER, STALE_S, TAU_S, PeakEwma, Speed
+from pointsman.routing.estimate import SIZE_FACTORS
+from pointsman.routing.signals import REPORT_S, LoadReport, size_of
 from pointsman.routing.tokens import TokenScale
 
-TAU_S = 10.0
-"""Decay of the peak-EWMAs (Finagle's default)."""
+__all__ = ["NO_REPORT", "PENALTY_S", "STALE_S", "TAU_S", "Meter", "PeakEwma"]
 
 PENALTY_S = 5.0
 """What a failure counts as, in seconds (Linkerd's biaser)."""
 
-STALE_S = 300.0
-"""Seconds after which a measurement is forgotten; our own choice, the length of an incident."""
+PENALTY_GONE_S = 60.0
+"""After six `tau` a penalty is a hundredth of a second and is left out."""
 
-PRIOR_TTFT_S = 1.0
-PRIOR_PER_TOKEN_S = 0.02
-"""How a first whole answer is split: one second, then fifty tokens a second."""
-
-
-class PeakEwma:
-    """A peak-sensitive moving average in seconds: rises at once, decays with `tau`."""
-
-    __slots__ = ("_at", "tau", "value")
-
-    def __init__(self, tau: float = TAU_S) -> None:
-        self.tau = tau
-        self.value: float | None = None
-        self._at = 0.0
-
-    def observe(self, sample: float, now: float) -> None:
-        old = self.value
-        if old is None or sample > old:
-            self.value = sample
-        else:
-            keep = math.exp(-max(0.0, now - self._at) / self.tau)
-            # At least a little decay a sample, or a burst within one tick would teach nothing.
-            keep = min(keep, 0.9)
-            self.value = old * keep + sample * (1.0 - keep)
-        self._at = now
+NO_REPORT = LoadReport(running=0, waiting=0, memory_used=0.0, at=NEVER)
 
 
 class Meter:
@@ -62,46 +38,61 @@ class Meter:
         self.inner = inner
         self._clock = clock
         self.in_flight = 0
+        self.begun = 0
+        """Attempts so far, ever growing: whether there is traffic."""
         self.version = 0
         """Changes with everything measured here: what was read at one version holds for it."""
+        self.report = NO_REPORT
         self._samples = 0
-        self._learnt_at = 0.0
-        self._failed_at = 0.0
-        self._penalty = 0.0
-        self._ttft = PeakEwma()
-        self._per_token = PeakEwma()
+        self._learnt_at = NEVER
+        self._failed_at = NEVER
+        self._speed = Speed()
+        self._streams = tuple(RecentQuantiles(STALE_S) for _ in SIZE_FACTORS)
         self.tokens = TokenScale()
         """How this model counts, against the estimator."""
 
-    @property
-    def stale_at(self) -> float:
-        """The moment, in the clock's seconds, from which nothing measured says anything of now."""
-        return self._learnt_at + STALE_S
+    def fresh_until(self, now: float) -> float:
+        """The moment, in the clock's seconds, until which nothing here changes by time alone."""
+        until = self._speed.stale_at(now)
+        if self.report.at != NEVER:
+            due = self.report.at + REPORT_S
+            until = until if now > due else min(until, due)
+        return until
 
-    def is_stale(self) -> bool:
-        return self._clock.now() > self.stale_at
+    def samples(self, now: float) -> int:
+        """Answers that were measured, 0 where the last one says nothing of now."""
+        return 0 if now - self._learnt_at > STALE_S else self._samples
 
-    @property
-    def samples(self) -> int:
-        return 0 if self.is_stale() else self._samples
+    def ttft_s(self, size: int, now: float) -> float | None:
+        """Expected seconds to the first content of inputs of `size` (signals.size_of)."""
+        return self._speed.first_content_s(size, now)
 
-    @property
-    def ttft_s(self) -> float | None:
-        return None if self.is_stale() else self._ttft.value
+    def per_token_s(self, now: float) -> float | None:
+        return self._speed.per_token_s(now)
 
-    @property
-    def per_token_s(self) -> float | None:
-        return None if self.is_stale() else self._per_token.value
+    def first_content_quantile(self, q: float, size: int, now: float) -> float | None:
+        """Seconds within which a share `q` of recent streams of `size` began; None where there
+        were too few (quantiles.FEWEST)."""
+        return self._streams[size].at(q, now)
 
-    @property
-    def penalty_s(self) -> float:
+    def penalty_s(self, now: float) -> float:
         """What recent failures count as, in seconds; wears off over `tau`."""
-        if self._penalty == 0.0:
-            return 0.0
-        return self._penalty * math.exp(-(self._clock.now() - self._failed_at) / TAU_S)
+        since = now - self._failed_at
+        return 0.0 if since > PENALTY_GONE_S else PENALTY_S * math.exp(-since / TAU_S)
+
+    def fresh_report(self, now: float) -> LoadReport:
+        """The local server's last word, NO_REPORT where that is too old."""
+        report = self.report
+        return report if now - report.at <= REPORT_S else NO_REPORT
+
+    def told(self, report: LoadReport) -> None:
+        """Take a local server's word on its load."""
+        self.report = report
+        self.version += 1
 
     async def __call__(self, call: Call) -> Reply:
         self.in_flight += 1
+        self.begun += 1
         self.version += 1
         try:
             reply = await self.inner(call)
@@ -109,7 +100,7 @@ class Meter:
             self.in_flight -= 1
             self.version += 1
             if failure.kind in FAILURES:
-                self._penalise()
+                self._failed_at = self._clock.now()
             raise
         except BaseException:
             self.in_flight -= 1
@@ -119,36 +110,25 @@ class Meter:
         reply.on_close(lambda outcome: self._closed(outcome, estimated))
         return reply
 
-    def _penalise(self) -> None:
-        self._penalty = PENALTY_S
-        self._failed_at = self._clock.now()
-
     def _closed(self, outcome: Outcome, estimated: int) -> None:
         self.in_flight -= 1
         self.version += 1
         if outcome.is_failure:
-            self._penalise()
+            self._failed_at = self._clock.now()
         elif outcome.kind == "ok":
-            self._learn(outcome, self._clock.now())
+            self._learn(outcome, size_of(estimated), self._clock.now())
             if not outcome.usage.estimated:
                 self.tokens = self.tokens.observe(estimated, outcome.usage.input)
 
-    def _learn(self, outcome: Outcome, now: float) -> None:
-        if self.is_stale():
-            self._samples, self._ttft, self._per_token = 0, PeakEwma(), PeakEwma()
-        self._samples += 1
+    def _learn(self, outcome: Outcome, size: int, now: float) -> None:
+        self._samples = self.samples(now) + 1
         self._learnt_at = now
         tokens = max(1, outcome.usage.output)
-        if outcome.ttft_s is not None:
-            self._ttft.observe(outcome.ttft_s, now)
-            if tokens > 1:
-                self._per_token.observe((outcome.seconds - outcome.ttft_s) / (tokens - 1), now)
-            return
-        ttft = PRIOR_TTFT_S if self._ttft.value is None else self._ttft.value
-        per_token = PRIOR_PER_TOKEN_S if self._per_token.value is None else self._per_token.value
-        scale = outcome.seconds / max(1e-9, ttft + tokens * per_token)
-        self._ttft.observe(ttft * scale, now)
-        self._per_token.observe(per_token * scale, now)
+        if outcome.ttft_s is None:
+            self._speed.learn_whole(size, outcome.seconds, tokens, now)
+        else:
+            self._speed.learn_stream(size, outcome.ttft_s, outcome.seconds, tokens, now)
+            self._streams[size].add(outcome.ttft_s, now)
 
     def __repr__(self) -> str:
-        return f"Meter(in_flight={self.in_flight}, samples={self.samples}, ttft={self.ttft_s})"
+        return f"Meter(in_flight={self.in_flight}, samples={self._samples}, ttft={self._speed!r})"

@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from pointsman.clock import Clock
 from pointsman.domain.deployment import Deployment
+from pointsman.domain.granted import Granted
 from pointsman.domain.outcome import Outcome, OutcomeKind
 from pointsman.domain.reply import ChatReply, Event
 from pointsman.domain.usage import Usage
@@ -76,6 +77,7 @@ class Reply:
         "chat",
         "deployment",
         "finish",
+        "granted",
         "headers",
         "started",
         "status",
@@ -114,6 +116,8 @@ class Reply:
         self.finish = finish
         self.started = started
         self.ttft_s = ttft_s
+        self.granted: Granted | None = None
+        """What the provider said it still grants."""
         self.tokens_if_left = tokens_if_left
         self._stream = stream
         self._clock = clock

@@ -11,7 +11,7 @@ from typing import Final
 
 from pointsman.domain.deployment import Deployment, Tier
 from pointsman.domain.money import MILLION
-from pointsman.routing.signals import DeploymentState, RequestFeatures
+from pointsman.routing.signals import DeploymentState, RequestFeatures, size_of
 
 UNSTATED_OUTPUT: Final = 4096
 """Longest answer assumed where neither the client nor the deployment states one."""
@@ -32,6 +32,11 @@ SPEED_PRIORS: Final[Mapping[Tier, SpeedPrior]] = {
 }
 """Our own placement, near the 1 s that Finagle's and Linkerd's peak-EWMA start from: 65, 125 and
 25 tokens/s. Never 0: an unmeasured model is not an instant one. One measurement replaces them."""
+
+SIZE_FACTORS: Final = (1.0, 1.0, 1.2, 1.7, 3.7, 12.0)
+"""Time to first content by size of input (signals.SIZES), as multiples of a short one's: half a
+second and reading at some twenty thousand tokens a second; our own placement. They only bridge
+sizes that were not measured, and hold for all deployments alike."""
 
 
 def model_tokens(features: RequestFeatures, state: DeploymentState) -> int:
@@ -77,10 +82,15 @@ def worst_cost(
     return cost_of(deployment, model_tokens(features, state), longest_answer(features, deployment))
 
 
-def first_content_s(deployment: Deployment, state: DeploymentState) -> float:
-    """Expected seconds to the first content: measured, else the tier's prior."""
+def first_content_s(
+    features: RequestFeatures, deployment: Deployment, state: DeploymentState
+) -> float:
+    """Expected seconds to the first content: measured, else the tier's prior for this size."""
     measured = state.ttft_s
-    return SPEED_PRIORS[deployment.tier].first_content_s if measured is None else measured
+    if measured is not None:
+        return measured
+    prior = SPEED_PRIORS[deployment.tier].first_content_s
+    return prior * SIZE_FACTORS[size_of(features.input_tokens)]
 
 
 def expect(
@@ -93,9 +103,9 @@ def expect(
     prior = SPEED_PRIORS[deployment.tier]
     first, each = state.ttft_s, state.per_token_s
     output = features.output_tokens
-    seconds = (prior.first_content_s if first is None else first) + output * (
-        prior.per_token_s if each is None else each
-    )
+    if first is None:
+        first = prior.first_content_s * SIZE_FACTORS[size_of(features.input_tokens)]
+    seconds = first + state.cold_s + output * (prior.per_token_s if each is None else each)
     price = deployment.price
     if price is None:
         return None, seconds

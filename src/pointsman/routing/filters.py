@@ -99,8 +99,13 @@ def healthy(
     if state.reopens_in_s > 0 and state.breaker == "closed":
         return f"cools down after a 429, tried again in {state.reopens_in_s:.1f} s"
     if state.reopens_in_s > 0:
-        return f"its breaker is {state.breaker}, tried again in {state.reopens_in_s:.1f} s"
-    return f"its breaker is {state.breaker} and waits for its probe"
+        return f"{_breaker(state)}, tried again in {state.reopens_in_s:.1f} s"
+    return f"{_breaker(state)} and waits for its probe"
+
+
+def _breaker(state: DeploymentState) -> str:
+    why = f" ({state.reason})" if state.reason else ""
+    return f"its breaker is {state.breaker}{why}"
 
 
 def capable(
@@ -229,7 +234,7 @@ def max_first_content(
     limit = constraints.max_first_content_s
     if limit is None:
         return None
-    expected = first_content_s(deployment, state)
+    expected = first_content_s(features, deployment, state)
     if expected <= limit:
         return None
     how = "expected of its tier" if state.ttft_s is None else "measured"

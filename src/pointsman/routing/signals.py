@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -42,14 +43,41 @@ class RequestFeatures(msgspec.Struct, frozen=True):
     upper_tokens: int | None = None
 
 
+SIZES: Final = (256, 1024, 4096, 16_384, 65_536)
+"""Upper bounds, in input tokens, of all buckets but the last: steps of four."""
+
+REPORT_S: Final = 10.0
+"""Seconds for which a load report holds: ten of the rounds in which servers are asked."""
+
+
+def size_of(input_tokens: int) -> int:
+    """Return the bucket, 0 for the smallest, that an input of this size is measured in."""
+    return bisect_left(SIZES, input_tokens)
+
+
+class LoadReport(msgspec.Struct, frozen=True):
+    """What a local server says of itself: requests it works on and keeps waiting, the share in
+    [0, 1] of its key-value cache in use, requests it can work on at once (0 where it does not
+    say). `at` is in the clock's seconds. `cold_s`: what loading the model first will take, in
+    seconds; 0 where it is in memory."""
+
+    running: int
+    waiting: int
+    memory_used: float
+    at: float
+    slots: int = 0
+    cold_s: float = 0.0
+
+
 class DeploymentState(msgspec.Struct, frozen=True):
     """What the layers of one deployment measured. Seconds; None where nothing was measured.
 
-    `ttft_s` is time to first content, `per_token_s` time per output token after it, both
-    peak-EWMA. `headroom` in [0, 1] is the share of its limits (slots, requests and tokens a
-    minute) still free. `share` in [0, 1] is what a breaker lets through: 0 open, below 1 on
-    its way back. `reopens_in_s` is how long until a closed track may be tried. `token_scale` is
-    this model's own tokens per estimated token, learnt from reported usage (tokens.TokenScale).
+    `ttft_s` is time to first content for inputs of the asked size (SIZES), `per_token_s` time per
+    output token after it, both peak-EWMA. `headroom` in [0, 1] is the share of its limits (slots,
+    requests and tokens a minute) still free. `share` in [0, 1] is what a breaker lets through: 0
+    open, below 1 on its way back. `reopens_in_s` is how long until a closed track may be tried.
+    `token_scale` is this model's own tokens per estimated token, learnt from reported usage
+    (tokens.TokenScale).
     """
 
     in_flight: int = 0
@@ -60,10 +88,23 @@ class DeploymentState(msgspec.Struct, frozen=True):
     share: float = 1.0
     reopens_in_s: float = 0.0
     breaker: Literal["closed", "open", "half_open", "ramping"] = "closed"
+    reason: str = ""
+    """Why the breaker is not closed, or why it cools down, in words for a person."""
     token_scale: float = 1.0
     penalty_s: float = 0.0
     """Seconds that recent failures add to a score: failing fast must not look fast. They are no
     expectation of time: no deadline is compared with them."""
+    waiting: int = 0
+    """Requests that wait at a local server, by its last report if that is fresh."""
+    memory_used: float = 0.0
+    """Share in [0, 1] of a local server's key-value cache in use, likewise."""
+    cold_s: float = 0.0
+    """Seconds that a local server needs to load the model first, likewise."""
+    free_in_s: float = 0.0
+    """Seconds until a used-up limit grants something again; 0 where there is something left, or
+    where only attempts under way can free it."""
+    bears: int | None = None
+    """Attempts at once that it was learnt to bear, None while nothing tells against more."""
 
 
 COLD = DeploymentState()
