@@ -8,7 +8,7 @@ from pathlib import Path as FilePath
 
 from pointsman.config.known import Known
 from pointsman.config.problems import Path, Problem, problem_at
-from pointsman.config.references import BadReference, follow
+from pointsman.config.references import BadReference, file_of, follow
 from pointsman.config.settings import Secret
 from pointsman.config.yaml_marks import Node, line_of
 
@@ -18,7 +18,8 @@ class Desk:
     """One resolution. `problems` grows; everything else stays.
 
     `left_out`: names, per section, of entries that could not be read, and with them the
-    reason not to call a name unknown.
+    reason not to call a name unknown. `files`: what was read besides the file itself, or would
+    have been; it grows too.
     """
 
     root: Node
@@ -28,6 +29,7 @@ class Desk:
     places: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     left_out: Mapping[str, frozenset[str]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    files: set[FilePath] = field(default_factory=set)
 
     def complain(self, path: Path, what: str, remedy: str = "") -> None:
         self.problems.append(problem_at(line_of(self.root, path), path, what, remedy))
@@ -39,6 +41,8 @@ class Desk:
 
     def secret(self, reference: str, path: Path) -> Secret | None:
         """Follow a reference; complain and return None where it leads nowhere."""
+        if reference.startswith("file:"):
+            self.files.add(file_of(reference, self.base_dir))
         try:
             return follow(reference, self.env, self.base_dir)
         except BadReference as bad:

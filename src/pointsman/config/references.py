@@ -37,7 +37,7 @@ def follow(reference: str, env: Mapping[str, str], base_dir: Path) -> Secret:
     than one line.
     """
     scheme, _, name = reference.partition(":")
-    text = _from_env(name, env) if scheme == "env" else _from_file(name, base_dir)
+    text = _from_env(name, env) if scheme == "env" else _from_file(file_of(reference, base_dir))
     if not text:
         raise BadReference(f"{reference} is empty", "put the key into it")
     if any(ord(letter) < 32 or ord(letter) == 127 for letter in text):
@@ -52,8 +52,12 @@ def _from_env(name: str, env: Mapping[str, str]) -> str:
     return value.strip()
 
 
-def _from_file(name: str, base_dir: Path) -> str:
-    path = base_dir / Path(name).expanduser()
+def file_of(reference: str, base_dir: Path) -> Path:
+    """The file that a `file:` reference names."""
+    return base_dir / Path(reference.removeprefix("file:")).expanduser()
+
+
+def _from_file(path: Path) -> str:
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise BadReference(f"{path} is no key: over {MAX_FILE_BYTES // 1024} KiB", "")

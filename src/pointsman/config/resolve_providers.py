@@ -253,6 +253,7 @@ def _ca_file(block: ProviderBlock, path: Path, desk: Desk) -> str | None:
     if block.ca_file is None:
         return None
     file = desk.base_dir / block.ca_file
+    desk.files.add(file)
     if not file.is_file():
         desk.complain((*path, "ca_file"), f"there is no file {file}", "correct the path")
     return str(file)

@@ -16,7 +16,7 @@ import yaml
 from pointsman.config.problems import Path, Problem, dotted
 
 MAX_BYTES = 1024 * 1024
-MAX_NODES = 20_000
+MAX_NODES = 100_000
 MAX_DEPTH = 32
 
 Scalar = bool | int | float | str | None
@@ -66,7 +66,8 @@ def read_yaml(text: str) -> tuple[Node, list[Problem]]:
     Raises YamlProblem where there is no tree to speak of.
     """
     if len(text.encode("utf-8", "replace")) > MAX_BYTES:
-        raise YamlProblem(Problem(1, "", f"the file is over {MAX_BYTES // 1024} KiB", ""))
+        what = f"the file is over {MAX_BYTES // 1024} KiB"
+        raise YamlProblem(Problem(1, "", what, "make it shorter"))
     reader = _Reader(text)
     try:
         return reader.document(), reader.problems
@@ -150,8 +151,8 @@ class _Reader:
         else:
             node = self._mapping(line, path)
         if node.size > MAX_NODES:
-            what = f"aliases grow the file beyond {MAX_NODES} values"
-            raise YamlProblem(Problem(line, dotted(path), what, "write fewer of them"))
+            what = f"it grows beyond {MAX_NODES} values, aliases written out"
+            raise YamlProblem(Problem(line, dotted(path), what, "write fewer"))
         if event.anchor is not None:
             self._anchors[event.anchor] = node
         return node
