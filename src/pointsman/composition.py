@@ -21,10 +21,12 @@ from pointsman.ledger.sqlite import SqliteLedger
 from pointsman.pipeline.account import Account
 from pointsman.pipeline.build import DeploymentStack, deployment_stack
 from pointsman.pipeline.dispatch import Dispatch
+from pointsman.pipeline.outage import ChangeListener, silent
+from pointsman.pipeline.provider_health import ProviderHealth
 from pointsman.providers.keys import KeyChain, keys_of
 from pointsman.providers.transport import Transport, TransportLimits
 from pointsman.providers.upstream import Upstream
-from pointsman.routing.retries import RetryBudget
+from pointsman.routing.retries import RetryBudgets
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,8 @@ class Parts:
     prefix: str
     """What this process's ids have in common, in hexadecimal."""
     attempts: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+    changed: ChangeListener = silent
+    """Told whenever a deployment or a provider goes out or comes back."""
 
     def new_attempt_id(self) -> str:
         return f"att_{self.prefix}{next(self.attempts):08x}"
@@ -48,10 +52,15 @@ def chain_of(provider: ProviderSettings, parts: Parts) -> KeyChain:
     return KeyChain(provider.name, keys_of(provider), parts.clock.now)
 
 
+def provider_of(name: str, settings: Settings, parts: Parts) -> ProviderHealth:
+    return ProviderHealth(name, parts.clock, settings.breaker, parts.rng, parts.changed)
+
+
 def stack_of(
-    deployment: Deployment, settings: Settings, keys: KeyChain, parts: Parts
+    deployment: Deployment, settings: Settings, keys: KeyChain, health: ProviderHealth, parts: Parts
 ) -> DeploymentStack:
-    """A deployment's stack, cold. `keys` is its provider's, shared with its other deployments."""
+    """A deployment's stack, cold. `keys` and `health` are its provider's, shared with its other
+    deployments."""
     provider: ProviderSettings = settings.providers[deployment.provider]
     upstream = Upstream(
         deployment,
@@ -62,19 +71,30 @@ def stack_of(
         parts.new_attempt_id,
         keys,
     )
-    return deployment_stack(upstream, deployment, parts.clock, settings.breaker, parts.rng)
+    return deployment_stack(
+        upstream,
+        deployment,
+        parts.clock,
+        settings.breaker,
+        parts.rng,
+        health,
+        parts.changed,
+        is_local=provider.kind != "hosted",
+    )
 
 
 def account_of(
-    route: Route, stacks: Mapping[str, DeploymentStack], retries: RetryBudget, parts: Parts
+    route: Route, stacks: Mapping[str, DeploymentStack], retries: RetryBudgets, parts: Parts
 ) -> Account:
     """A route's stack."""
     dispatch = Dispatch(route, stacks, parts.clock, parts.rng, retries)
     return Account(dispatch, parts.clock, route.name, baseline_of(route), parts.keep)
 
 
-def retries_of(settings: RetrySettings) -> RetryBudget:
-    return RetryBudget(ratio=settings.ratio, ttl_s=settings.ttl_s, floor_per_s=settings.floor_per_s)
+def retries_of(settings: RetrySettings) -> RetryBudgets:
+    return RetryBudgets(
+        ratio=settings.ratio, ttl_s=settings.ttl_s, floor_per_s=settings.floor_per_s
+    )
 
 
 def baseline_of(route: Route) -> Deployment | None:

@@ -36,10 +36,11 @@ from pointsman.health import Health
 from pointsman.inprocess import InProcess
 from pointsman.ledger.entries import LedgerStore
 from pointsman.observe.events import Observer, Observers
-from pointsman.observe.logs import log_entry
+from pointsman.observe.logs import log_change, log_entry
 from pointsman.observe.metrics import Metrics
 from pointsman.pipeline.build import DeploymentStack
 from pointsman.pipeline.call import Call
+from pointsman.pipeline.outage import Change
 from pointsman.pipeline.service import Reply
 from pointsman.providers.transport import Transport
 from pointsman.routing.tokens import estimate_request
@@ -85,6 +86,7 @@ class Gateway(InProcess):
             self._transport,
             Observers((self.ledger.append, self.metrics, log_entry, *observers)),
             prefix,
+            changed=self._breaker_changed,
         )
         self.vitals = Health()
         self._followers: list[Follower] = []
@@ -212,6 +214,10 @@ class Gateway(InProcess):
         self.vitals.loaded_at = self.clock.wall()
         for follower in self._followers:
             follower(generation)
+
+    def _breaker_changed(self, change: Change) -> None:
+        self.metrics.breaker_changed(change)
+        log_change(change)
 
     def _keys_refused(self) -> Mapping[tuple[str, ...], float]:
         return {(name,): chain.aside for name, chain in self.current.keys.items() if chain.refusals}

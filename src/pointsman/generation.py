@@ -11,7 +11,14 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
-from pointsman.composition import Parts, account_of, chain_of, retries_of, stack_of
+from pointsman.composition import (
+    Parts,
+    account_of,
+    chain_of,
+    provider_of,
+    retries_of,
+    stack_of,
+)
 from pointsman.config.describe import TYPICAL
 from pointsman.config.meaning import meaning
 from pointsman.config.settings import ProviderSettings, Route, Settings
@@ -24,11 +31,12 @@ from pointsman.pipeline.account import Account
 from pointsman.pipeline.build import DeploymentStack
 from pointsman.pipeline.call import Call
 from pointsman.pipeline.dispatch import Dispatch
+from pointsman.pipeline.provider_health import ProviderHealth
 from pointsman.providers.keys import KeyChain, keys_of
 from pointsman.routing.failover import plan_of
 from pointsman.routing.names import Names, Target
 from pointsman.routing.policy import decide, explain
-from pointsman.routing.retries import RetryBudget
+from pointsman.routing.retries import RetryBudgets
 from pointsman.routing.spec import PolicySpec
 
 DIRECT = "direct"
@@ -46,13 +54,16 @@ class Generation:
         self.settings = settings
         self.id = meaning(settings)
         self._parts = parts
-        self.retries: RetryBudget = (
+        self.retries: RetryBudgets = (
             before.retries
             if before is not None and before.settings.retry == settings.retry
             else retries_of(settings.retry)
         )
         self.keys = {name: self._chain(each, before) for name, each in settings.providers.items()}
+        self.providers = {name: self._provider(name, before) for name in settings.providers}
         self.stacks = {each.name: self._stack(each, before) for each in settings.deployments}
+        if before is None:
+            self._look_after()
         self._names = Names(
             {route.name: route.aliases for route in settings.routes}, settings.deployments
         )
@@ -71,6 +82,21 @@ class Generation:
         ):
             chain = before.keys.get(provider.name)
         return chain if chain is not None else chain_of(provider, self._parts)
+
+    def _provider(self, name: str, before: Generation | None) -> ProviderHealth:
+        """Remember that a provider is out, where it is still the same one."""
+        if (
+            before is not None
+            and before.settings.breaker == self.settings.breaker
+            and before.keys.get(name) is self.keys[name]
+        ):
+            return before.providers[name]
+        return provider_of(name, self.settings, self._parts)
+
+    def _look_after(self) -> None:
+        for name, provider in self.providers.items():
+            stacks = self.stacks.values()
+            provider.keep(each.breaker for each in stacks if each.deployment.provider == name)
 
     def _stack(self, deployment: Deployment, before: Generation | None) -> DeploymentStack:
         """Carry a stack over where nothing that it was built from has changed.
@@ -92,7 +118,8 @@ class Generation:
                 and (keys_of(was) == keys_of(provider) or stack.breaker.is_closed)
             ):
                 return stack
-        return stack_of(deployment, self.settings, keys, self._parts)
+        health = self.providers[deployment.provider]
+        return stack_of(deployment, self.settings, keys, health, self._parts)
 
     def rehearse(self) -> None:
         """Decide a typical request on every route, as `pointsman check` does; calls nobody.
@@ -111,6 +138,7 @@ class Generation:
         """Let carried providers use this generation's keys from now on, each of them anew."""
         for name, chain in self.keys.items():
             chain.renew(keys_of(self.settings.providers[name]))
+        self._look_after()
 
     def _account(self, route: Route) -> Account:
         return account_of(route, self.stacks, self.retries, self._parts)

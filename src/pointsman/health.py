@@ -41,11 +41,15 @@ class Health:
     def told(self, generation: Generation, ledger: LedgerStore) -> JsonObject:
         """Everything, as JSON; `ready` is the verdict and `reasons` are why not."""
         states: JsonObject = {}
+        outages: JsonObject = {}
         open_now: set[str] = set()
         for name, stack in generation.stacks.items():
             states[name] = stack.breaker.state
             if stack.breaker.share > 0:
                 open_now.add(name)
+            if reason := stack.breaker.reason:
+                wait_s = round(stack.breaker.reopens_in_s, 3)
+                outages[name] = {"reason": reason, "next_probe_s": wait_s}
         routes: JsonObject = {}
         for route in generation.settings.routes:
             names = [each.name for each in route.deployments]
@@ -64,6 +68,7 @@ class Health:
             "reasons": list[Json](reasons),
             "routes": routes,
             "breakers": states,
+            "outages": outages,
             "ledger_lost": ledger.lost,
             "generation": generation.id,
             "config": {

@@ -211,6 +211,31 @@ def test_an_error_inside_a_200_has_its_kind(error: object, kind: str) -> None:
     assert in_stream(error).kind == kind
 
 
+@pytest.mark.parametrize(
+    ("status", "body", "cause"),
+    [
+        (429, openai("quota", "insufficient_quota", "insufficient_quota"), "quota"),
+        (400, openai("no", code="billing_hard_limit_reached"), "quota"),
+        (429, openai("no", code="enforced_spend_limit_reached"), "quota"),
+        (403, openai("no", code="billing_not_active"), "quota"),
+        (402, b"Payment required", "quota"),
+        (400, anthropic("invalid_request_error", "Your credit balance is too low"), "quota"),
+        (401, openai("no", code="invalid_api_key"), ""),
+        (404, openai("no", code="model_not_found"), ""),
+        (429, openai("no", "rate_limit_error"), ""),
+        (503, b"insufficient credits", ""),
+    ],
+)
+def test_a_used_up_quota_is_told_from_a_refused_key(status: int, body: bytes, cause: str) -> None:
+    failure = read_answer(status, {}, body)
+    assert isinstance(failure, ProviderFailure)
+    assert failure.cause == cause
+
+
+def test_a_used_up_quota_inside_a_200_is_told_too() -> None:
+    assert in_stream({"type": "insufficient_quota", "message": "no"}).cause == "quota"
+
+
 @given(st.integers(400, 599), st.binary())
 def test_no_body_breaks_it(status: int, body: bytes) -> None:
     assert isinstance(read_answer(status, {}, body), ProviderFailure | InvalidRequest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 
 import pytest
@@ -9,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pointsman.config.settings import BreakerSettings
-from pointsman.errors import FailureKind, InvalidRequest, ProviderFailure, Rejected
+from pointsman.errors import Cause, FailureKind, InvalidRequest, ProviderFailure, Rejected
 from pointsman.pipeline.breaker import Breaker
-from pointsman.testing.clock import FakeClock
+from pointsman.pipeline.outage import Change
+from pointsman.testing.clock import FakeClock, settle
 from pointsman.testing.services import ScriptedService, make_call
 
 
@@ -30,13 +32,15 @@ def breaker(service: ScriptedService, clock: FakeClock) -> Breaker:
     return Breaker(service, clock, BreakerSettings(), Half(), "d0")
 
 
-def failure(kind: FailureKind, retry_after_s: float | None = None) -> ProviderFailure:
-    return ProviderFailure(kind, kind, retry_after_s=retry_after_s)
+def failure(
+    kind: FailureKind, retry_after_s: float | None = None, cause: Cause = ""
+) -> ProviderFailure:
+    return ProviderFailure(kind, kind, retry_after_s=retry_after_s, cause=cause)
 
 
-async def attempt(guard: Breaker, clock: FakeClock) -> str:
+async def attempt(guard: Breaker, clock: FakeClock, **more: object) -> str:
     try:
-        async with await guard(make_call(clock)):
+        async with await guard(make_call(clock, **more)):  # type: ignore[arg-type]
             return "ok"
     except ProviderFailure as error:
         return error.kind
@@ -150,11 +154,16 @@ async def test_a_429_cools_down_for_as_long_as_asked_and_is_no_failure(clock: Fa
 
 
 async def test_the_longer_cooling_holds(clock: FakeClock) -> None:
-    service = ScriptedService(clock, [failure("throttled", 60.0)])
+    """Two calls are under way; the second one to fail asks for less than the first."""
+    service = ScriptedService(clock, [[b"a", failure("throttled")], failure("throttled", 60.0)])
     guard = breaker(service, clock)
+    early = await guard(make_call(clock, stream=True))
     await attempt(guard, clock)
     clock.advance(1)
-    guard._failed("throttled", 3.0)
+    with pytest.raises(ProviderFailure):
+        async with early:
+            async for _ in early:
+                pass
     assert guard.reopens_in_s == 59.0
 
 
@@ -196,6 +205,244 @@ async def test_a_stream_that_fails_after_content_counts_when_it_closes(clock: Fa
                 async for _ in reply:
                     pass
     assert state_of(guard) == "open"
+
+
+async def opened(service: ScriptedService, clock: FakeClock) -> Breaker:
+    """A breaker that five failures have just opened, for 750 ms."""
+    service.steps[:0] = [failure("unavailable")] * 5
+    guard = breaker(service, clock)
+    for _ in range(5):
+        await attempt(guard, clock)
+    return guard
+
+
+async def test_it_opens_and_half_opens_to_the_millisecond(clock: FakeClock) -> None:
+    guard = await opened(ScriptedService(clock), clock)
+    clock.advance(0.749)
+    assert (state_of(guard), guard.share) == ("open", 0.0)
+    clock.advance(0.001)
+    assert (state_of(guard), guard.share) == ("half_open", 1.0)
+
+
+async def test_a_429_fails_the_probe_and_its_retry_after_is_waited_for(clock: FakeClock) -> None:
+    service = ScriptedService(clock, [failure("throttled", 7.0), "ok"])
+    guard = await opened(service, clock)
+    clock.advance(0.75)
+    assert await attempt(guard, clock) == "throttled"
+    assert (state_of(guard), guard.reopens_in_s) == ("open", 7.0)
+    clock.advance(6.999)
+    assert await attempt(guard, clock) == "breaker_open"
+    clock.advance(0.001)
+    assert await attempt(guard, clock) == "ok"
+
+
+async def test_a_probe_whose_client_left_is_neutral_and_makes_room(clock: FakeClock) -> None:
+    guard = await opened(ScriptedService(clock, [5.0, "ok"]), clock)
+    clock.advance(1)
+    probe = asyncio.create_task(attempt(guard, clock))
+    await settle()
+    assert guard.share == 0.0
+    probe.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await probe
+    assert (state_of(guard), guard.share) == ("half_open", 1.0)
+    assert guard.opened == 1
+    assert await attempt(guard, clock) == "ok"
+
+
+async def test_a_verdict_on_the_probes_request_says_nothing_of_the_deployment(
+    clock: FakeClock,
+) -> None:
+    guard = await opened(ScriptedService(clock, [failure("context_length")]), clock)
+    clock.advance(1)
+    assert await attempt(guard, clock) == "context_length"
+    assert (state_of(guard), guard.share, guard.opened) == ("half_open", 1.0, 1)
+
+
+async def test_a_probe_without_content_is_lost_at_the_first_content_limit(
+    clock: FakeClock,
+) -> None:
+    """Also where the call itself may wait longer, as the last resort of a whole answer may."""
+    service = ScriptedService(clock, [1000.0, "ok"])
+    guard = await opened(service, clock)
+    clock.advance(0.75)
+    lost = asyncio.create_task(attempt(guard, clock, last_resort=True))
+    await settle()
+    clock.advance(29.999)
+    assert (state_of(guard), guard.share) == ("half_open", 0.0)
+    clock.advance(0.001)
+    assert state_of(guard) == "open"
+    assert guard.reopens_in_s == pytest.approx(1.5)
+    clock.advance(1.5)
+    assert await attempt(guard, clock) == "ok"
+    assert state_of(guard) == "ramping"
+    lost.cancel()
+
+
+async def test_content_of_a_lost_probe_is_good_news_all_the_same(clock: FakeClock) -> None:
+    guard = await opened(ScriptedService(clock, [40.0]), clock)
+    clock.advance(0.75)
+    late = asyncio.create_task(attempt(guard, clock))
+    await clock.run_for(40)
+    assert await late == "ok"
+    assert state_of(guard) == "ramping"
+
+
+async def test_what_was_let_through_before_it_opened_is_not_counted_after(
+    clock: FakeClock,
+) -> None:
+    """Five calls from before the outage fail while the deployment ramps up again."""
+    early: list[object] = [[b"a", failure("unavailable")] for _ in range(5)]
+    service = ScriptedService(clock, early)
+    guard = breaker(service, clock)
+    replies = [await guard(make_call(clock, stream=True)) for _ in range(5)]
+    service.steps = [failure("unavailable")] * 5
+    for _ in range(5):
+        await attempt(guard, clock)
+    clock.advance(1)
+    assert await attempt(guard, clock) == "ok"
+    for reply in replies:
+        with pytest.raises(ProviderFailure):
+            async with reply:
+                async for _ in reply:
+                    pass
+    assert (state_of(guard), guard.opened) == ("ramping", 1)
+
+
+async def test_one_failure_does_not_end_a_ramp_and_two_in_a_row_do(clock: FakeClock) -> None:
+    fail = failure("overloaded")
+    guard = await opened(ScriptedService(clock, ["ok", fail, "ok", fail, fail]), clock)
+    clock.advance(1)
+    for _ in range(4):
+        await attempt(guard, clock)
+    assert state_of(guard) == "ramping"
+    await attempt(guard, clock)
+    assert state_of(guard) == "open"
+
+
+async def test_the_doublings_are_forgotten_only_after_a_time_in_service(clock: FakeClock) -> None:
+    service = ScriptedService(clock)
+    guard = await opened(service, clock)
+    waits = []
+    for in_service_s in (31, 61):  # The ramp takes 30 s, a whole window 30 s more.
+        clock.advance(guard.reopens_in_s)
+        assert await attempt(guard, clock) == "ok"
+        clock.advance(in_service_s)
+        assert state_of(guard) == "closed"
+        service.steps = [failure("unavailable")] * 5
+        for _ in range(5):
+            await attempt(guard, clock)
+        waits.append(guard.reopens_in_s)
+    assert waits == pytest.approx([1.5, 0.75])
+
+
+async def test_thousands_of_failed_probes_wait_a_minute_at_most(clock: FakeClock) -> None:
+    service = ScriptedService(clock)
+    guard = await opened(service, clock)
+    for _ in range(3000):
+        clock.advance(guard.reopens_in_s)
+        service.steps = [failure("unavailable")]
+        await attempt(guard, clock)
+        assert guard.reopens_in_s <= 60.0
+
+
+@pytest.mark.parametrize("retry_after_s", [None, 0.02])
+async def test_a_used_up_quota_is_asked_for_once_each_interval(
+    clock: FakeClock, retry_after_s: float | None
+) -> None:
+    """A hint of milliseconds is of another limit: those headers come with every answer."""
+    spent = failure("refused", retry_after_s, "quota")
+    service = ScriptedService(clock, [spent] * 100)
+    guard = breaker(service, clock)
+    for _ in range(900):
+        await attempt(guard, clock)
+        clock.advance(1)
+    assert len(service.calls) == 3
+    assert guard.reason == "the account's quota is used up"
+
+
+async def test_a_used_up_quota_is_left_alone_until_its_reset_date(clock: FakeClock) -> None:
+    day = 86_400.0
+    service = ScriptedService(clock, [failure("refused", day, "quota")])
+    guard = breaker(service, clock)
+    assert await attempt(guard, clock) == "refused"
+    clock.advance(day - 0.001)
+    assert await attempt(guard, clock, panic=True) == "breaker_open"
+    clock.advance(0.001)
+    assert await attempt(guard, clock) == "ok"
+
+
+async def test_operators_are_told_once_of_a_quota_a_key_and_an_outage(clock: FakeClock) -> None:
+    heard: list[Change] = []
+    service = ScriptedService(clock)
+    guard = Breaker(service, clock, BreakerSettings(), Half(), "d0", tell=heard.append)
+    for cause, steps in (
+        ("quota", [failure("refused", cause="quota")] * 3),
+        ("credential", [failure("refused")] * 4),
+        ("failing", [failure("unavailable")] * 7),
+    ):
+        heard.clear()
+        service.steps = [*steps]
+        for _ in steps:
+            clock.advance(guard.reopens_in_s)
+            await attempt(guard, clock)
+        assert [change.cause for change in heard] == [cause] * 3
+        assert [change.again for change in heard] == [False, True, True]
+        clock.advance(guard.reopens_in_s)
+        assert await attempt(guard, clock) == "ok"
+        assert heard[-1] == Change("d0", "recovered")
+        clock.advance(61)
+
+
+async def test_a_panic_lets_one_call_a_second_through_and_a_bad_one_changes_nothing(
+    clock: FakeClock,
+) -> None:
+    service = ScriptedService(clock)
+    guard = await opened(service, clock)
+    for _ in range(4):  # Until it waits several seconds.
+        clock.advance(guard.reopens_in_s)
+        service.steps = [failure("unavailable")]
+        await attempt(guard, clock)
+    reopens_at = clock.now() + guard.reopens_in_s
+    made = len(service.calls)
+    for _ in range(30):
+        service.steps = [failure("unavailable")]
+        asked = guard.may_panic(clock.now())
+        told = await attempt(guard, clock, panic=True)
+        assert told == ("unavailable" if asked else "breaker_open")
+        clock.advance(0.1)
+    assert len(service.calls) - made == 3
+    assert clock.now() + guard.reopens_in_s == pytest.approx(reopens_at)
+
+
+async def test_a_good_call_in_a_panic_is_a_good_probe(clock: FakeClock) -> None:
+    guard = await opened(ScriptedService(clock), clock)
+    assert await attempt(guard, clock, panic=True) == "ok"
+    assert state_of(guard) == "ramping"
+
+
+async def test_no_panic_while_it_cools_down_and_none_for_a_refused_key(clock: FakeClock) -> None:
+    cooling = breaker(ScriptedService(clock, [failure("throttled", 5.0)]), clock)
+    await attempt(cooling, clock)
+    assert not cooling.may_panic(clock.now())
+    assert await attempt(cooling, clock, panic=True) == "breaker_open"
+    keyless = breaker(ScriptedService(clock, [failure("refused")] * 2), clock)
+    for _ in range(2):
+        await attempt(keyless, clock)
+    assert not keyless.may_panic(clock.now())
+    assert await attempt(keyless, clock, panic=True) == "breaker_open"
+
+
+async def test_replicas_do_not_come_back_together(clock: FakeClock) -> None:
+    waits = []
+    for seed in range(20):
+        service = ScriptedService(clock, [failure("unavailable")] * 5)
+        guard = Breaker(service, clock, BreakerSettings(), random.Random(seed), "d0")
+        for _ in range(5):
+            await attempt(guard, clock)
+        waits.append(guard.reopens_in_s)
+    assert all(0.5 <= wait <= 1.0 for wait in waits)
+    assert max(waits) - min(waits) > 0.3
 
 
 @settings(max_examples=30, deadline=None)

@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from pointsman.dialects.retry_after import duration_s, retry_after_s
-from pointsman.errors import FailureKind, InvalidRequest, ProviderFailure
+from pointsman.errors import Cause, FailureKind, InvalidRequest, ProviderFailure
 
 MAX_MESSAGE_BYTES = 2048
 """As much of a provider's words as we keep."""
@@ -76,6 +76,33 @@ KIND_OF_WORD: Mapping[str, FailureKind] = {
     "timeout_error": "timeout",
 }
 """Codes and types, in lower case, of OpenAI, Azure, Anthropic, Gemini, Groq, Qwen, llama.cpp."""
+
+QUOTA_WORDS = frozenset(
+    {
+        "insufficient_quota",
+        "billing_hard_limit_reached",
+        "billing_not_active",
+        "billing_error",
+        "enforced_spend_limit_reached",
+    }
+)
+"""Of the words for `refused`: the account's money or quota is used up."""
+
+_NO_MONEY = re.compile(
+    r"credit balance is too low|insufficient (?:balance|credits?)", re.IGNORECASE
+)
+"""Anthropic's 400; DeepSeek's and OpenRouter's 402."""
+
+JUDGED: Mapping[FailureKind, str] = {
+    "content_filter": "content_filter",
+    "context_length": "context_length_exceeded",
+}
+"""What a client is told of a verdict on its request that comes inside a stream."""
+
+UNBILLED: frozenset[FailureKind] = frozenset(
+    {"throttled", "overloaded", "refused", "content_filter", "context_length"}
+)
+"""Who says this before any content has done no work, also inside a 200."""
 
 _CONTEXT = re.compile(
     r"maximum context length|context[ _]length[ _]exceeded|context window|context size"
@@ -142,6 +169,14 @@ def kind_of(said: Said, status: int) -> FailureKind | None:
     return KIND_OF_STATUS.get(status, "refused" if status >= 400 else "unavailable")
 
 
+def cause_of(said: Said, status: int | None, kind: FailureKind) -> Cause:
+    """Tell a used-up quota from a refused credential."""
+    if kind != "refused":
+        return ""
+    words = not QUOTA_WORDS.isdisjoint(said.words)
+    return "quota" if status == 402 or words or _NO_MONEY.search(said.message) else ""
+
+
 def _by_word(said: Said, among: tuple[FailureKind, ...]) -> FailureKind | None:
     for word in said.words:
         kind = KIND_OF_WORD.get(word)
@@ -169,6 +204,7 @@ def read_answer(
         retry_after_s=said.retry_s if wait is None else wait,
         maybe_billed=status >= 500 or status == 408,
         body=body[:MAX_MESSAGE_BYTES],
+        cause=cause_of(said, status, kind),
     )
 
 
@@ -191,15 +227,33 @@ def in_stream(error: object) -> ProviderFailure:
         kind = kind or KIND_OF_WORD.get(word)
     if kind is None and _CONTEXT.search(said.message):
         kind = "context_length"
+    if kind is None and _CONTENT.search(said.message):
+        kind = "content_filter"
     if kind is None and status is not None:
         kind = kind_of(said, status)
-    return ProviderFailure(
-        kind or "unavailable",
+    kind = kind or "unavailable"
+    judged = JUDGED.get(kind)
+    failure = ProviderFailure(
+        kind,
         said.message or "the provider sent an error without a message",
         http_status=status,
         retry_after_s=said.retry_s,
-        code="upstream_error",
+        code="upstream_error" if judged is None else judged,
+        maybe_billed=kind not in UNBILLED,
+        cause=cause_of(said, status, kind),
     )
+    if judged is not None:
+        failure.status = 400  # A verdict on this request, and no fault of the provider.
+    return failure
+
+
+def require_utf8(data: bytes) -> None:
+    """Raise ProviderFailure("malformed") for bytes that no client could read: fields that we skip
+    pass on unread."""
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        raise malformed("the provider's answer is not UTF-8") from None
 
 
 def read_body(body: bytes) -> Said:

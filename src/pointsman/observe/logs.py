@@ -14,6 +14,7 @@ import orjson
 
 from pointsman.ledger.entries import LedgerEntry
 from pointsman.observe.lines import LineQueue, Write, to_descriptor
+from pointsman.pipeline.outage import Change
 
 LOGGERS = ("pointsman", "asyncio")
 """Our own events, and asyncio's complaints, which would otherwise go to standard error by way of
@@ -94,3 +95,22 @@ def log_entry(entry: LedgerEntry) -> None:
         "unknown" if entry.cost_nano is None else f"{entry.cost_nano / 1e9:.9f}",
         entry.seconds,
     )
+
+
+OUT = {
+    "quota": "deployment.quota",
+    "credential": "deployment.refused",
+}
+"""What an operator must see to has an event of its own."""
+
+
+def log_change(change: Change) -> None:
+    """Observe a breaker: one line when it goes out and one when it comes back, none for a probe
+    that finds what is known already."""
+    if change.cause == "recovered":
+        _log.info("deployment.recovered name=%s", change.who)
+    elif not change.again:
+        event = OUT.get(change.cause, "deployment.out")
+        _log.warning(
+            "%s name=%s reason=%r wait_s=%.1f", event, change.who, change.reason, change.wait_s
+        )

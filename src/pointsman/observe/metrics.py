@@ -29,7 +29,8 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from pointsman.ledger.entries import LedgerEntry
+from pointsman.ledger.entries import Attempt, LedgerEntry
+from pointsman.pipeline.outage import Change
 from pointsman.routing.signals import DeploymentState
 
 _log = logging.getLogger("pointsman")
@@ -56,7 +57,19 @@ TABLE: Mapping[str, Described] = {
         "counter", "Attempts by deployment and outcome.", ("deployment", "outcome")
     ),
     "pointsman_fallbacks_total": Described(
-        "counter", "Attempts after the first, by route.", ("route",)
+        "counter", "Attempts after the first, by route; hedges are not counted.", ("route",)
+    ),
+    "pointsman_hedges_total": Described(
+        "counter",
+        "Second attempts beside a late first one, by route and result: won (it answered), lost "
+        "(the first one did, or the client left) or failed.",
+        ("route", "result"),
+    ),
+    "pointsman_hedge_usd_total": Described(
+        "counter",
+        "What the attempts that lost against a hedge, or as one, may have cost in US dollars, "
+        "by route.",
+        ("route",),
     ),
     "pointsman_request_duration_seconds": Described(
         "histogram", "Seconds from a request to its end, by route.", ("route",)
@@ -83,6 +96,18 @@ TABLE: Mapping[str, Described] = {
         "Share of calls let through now (1 closed, 0 open), by deployment.",
         ("deployment",),
         "min",
+    ),
+    "pointsman_breaker_state": Described(
+        "gauge",
+        "1 where the breaker is in this state (closed, open, half_open, ramping), by deployment; "
+        "the number of workers that say so.",
+        ("deployment", "state"),
+    ),
+    "pointsman_breaker_openings_total": Described(
+        "counter",
+        "Times that a deployment was put out, by what for (failing, throttled, lost, unreachable, "
+        "credential, quota); failed probes count again. A provider's own are `provider:name`.",
+        ("deployment", "cause"),
     ),
     "pointsman_config_reloads_total": Described(
         "counter", "Configurations read while running, by result (ok, rejected).", ("result",)
@@ -125,6 +150,8 @@ TABLE: Mapping[str, Described] = {
         "counter", "Log lines dropped because nobody read them fast enough."
     ),
 }
+
+STATES = ("closed", "open", "half_open", "ramping")
 
 METRICS: Mapping[str, str] = {name: each.help for name, each in TABLE.items()}
 """Names and meanings: what docs/metrics.md prints."""
@@ -176,6 +203,7 @@ class Metrics(Collector):
         self._tokens = counters["pointsman_tokens_total"]
         self._cost = counters["pointsman_cost_usd_total"]
         self._baseline = counters["pointsman_baseline_usd_total"]
+        self._openings = counters["pointsman_breaker_openings_total"]
         self._duration = histograms["pointsman_request_duration_seconds"]
         self._first_content = histograms["pointsman_first_content_seconds"]
         self._watched: dict[str, Callable[[], Mapping[Labels, float]]] = {}
@@ -189,7 +217,11 @@ class Metrics(Collector):
         if entry.baseline_nano:
             _add(self._baseline, route, entry.baseline_nano)
         if len(entry.attempts) > 1:
-            _add(self._fallbacks, route, len(entry.attempts) - 1)
+            hedges = [each for each in entry.attempts if each.hedge]
+            if (repeats := len(entry.attempts) - 1 - len(hedges)) > 0:
+                _add(self._fallbacks, route, repeats)
+            for hedge in hedges:
+                self._hedged(entry, hedge)
         for attempt in entry.attempts:
             name, usage = attempt.deployment, attempt.usage
             _add(self._attempts, (name, attempt.outcome), 1)
@@ -205,6 +237,20 @@ class Metrics(Collector):
                 _add(self._cost, (name,), attempt.cost_nano)
             if attempt.ttft_s is not None:
                 _observe(self._first_content, (name,), attempt.ttft_s)
+
+    def _hedged(self, entry: LedgerEntry, hedge: Attempt) -> None:
+        # One that had content answered: losers are noted without a time to first content.
+        won = hedge.ttft_s is not None
+        result = "won" if won else "lost" if hedge.outcome == "abandoned" else "failed"
+        _add(self._tally.counters["pointsman_hedges_total"], (entry.route, result), 1)
+        lost = [a for a in entry.attempts if a.outcome == "abandoned" and a.ttft_s is None]
+        extra = sum(each.cost_nano or 0 for each in (lost if won else [hedge]))
+        if extra:
+            _add(self._tally.counters["pointsman_hedge_usd_total"], (entry.route,), extra)
+
+    def breaker_changed(self, change: Change) -> None:
+        if change.cause != "recovered":
+            _add(self._openings, (change.who, change.cause), 1)
 
     def count(self, name: str, *labels: str) -> None:
         """Add one to a counter of `TABLE`."""
@@ -263,6 +309,8 @@ class Metrics(Collector):
             state = stack.state()
             gauges["pointsman_in_flight"][(name,)] = state.in_flight
             gauges["pointsman_breaker_share"][(name,)] = state.share
+            for each in STATES:
+                gauges["pointsman_breaker_state"][(name, each)] = float(each == state.breaker)
         for name, read in self._watched.items():
             if TABLE[name].kind == "counter":
                 counted = {labels: int(value) for labels, value in read().items()}

@@ -19,12 +19,14 @@ from pointsman.config.settings import ProviderSettings
 from pointsman.dialects import embeddings
 from pointsman.dialects.dialect import Dialect
 from pointsman.dialects.retry_after import retry_after_s
+from pointsman.dialects.sse import BOM
 from pointsman.domain.content import ToolCall
 from pointsman.domain.deployment import Deployment
 from pointsman.domain.reply import ChatReply, Event, Started
 from pointsman.domain.request import ChatRequest, EmbeddingsRequest
 from pointsman.domain.usage import NO_USAGE, Usage
 from pointsman.errors import (
+    Cause,
     FailureKind,
     InvalidRequest,
     PointsmanError,
@@ -54,6 +56,16 @@ KIND_OF_FAULT: Mapping[TransportFault, FailureKind] = MappingProxyType(
         "too_large": "malformed",
     }
 )
+
+CAUSE_OF_FAULT: Mapping[TransportFault, Cause] = MappingProxyType(
+    {
+        "refused": "refused",
+        "connect_timeout": "connect_timeout",
+        "dns": "dns",
+        "tls": "tls",
+    }
+)
+"""The faults in which the provider was not reached at all."""
 
 Dated = TypeVar("Dated", ChatReply, Started)
 
@@ -103,7 +115,7 @@ class Upstream:
         key = self._keys.take()
         response = await self._send(self._http_request(call, key))
         try:
-            while response.status >= 400:
+            while response.status >= 300:  # A redirect is no answer, and is never followed.
                 failure = await self._failure(response)
                 if key is None or response.status not in CREDENTIAL or not is_refusal(failure):
                     raise failure
@@ -164,6 +176,7 @@ class Upstream:
             f"deployment {self.deployment.name}: {error.fault}: {error}",
             code=code,
             maybe_billed=error.sent,
+            cause=CAUSE_OF_FAULT.get(error.fault, ""),
         )
 
     async def _failure(self, response: HttpResponse) -> PointsmanError:
@@ -197,6 +210,13 @@ class Upstream:
         self, call: Call, request: ChatRequest, response: HttpResponse, started: float
     ) -> Reply:
         body = await self._read(response)
+        if response.headers.get("content-type", "")[:9].lower() == "text/html":
+            raise ProviderFailure(
+                "malformed",
+                f"deployment {self.deployment.name}: answered with a page of HTML",
+                code="upstream_protocol",
+            )
+        body = body.removeprefix(BOM)  # Readers may ignore it (RFC 8259, 8.1); ours do not.
         if call.wire == self.dialect.name:
             usage, finish = self.dialect.check_reply(body)
             if usage is None:
