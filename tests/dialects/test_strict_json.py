@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pointsman.dialects import strict_json
 from pointsman.dialects.strict_json import MAX_DEPTH, parse_object, raw_fields, splice
 from pointsman.errors import InvalidRequest
 
@@ -118,6 +119,14 @@ def test_nesting_above_the_limit_is_refused(depth: int) -> None:
 def test_many_brackets_in_strings_and_side_by_side_are_not_deep() -> None:
     body = b'{"a":"' + b"[{" * 500 + b'","b":[' + b",".join([b"[]"] * 500) + b"]}"
     assert len(parse_object(body)["b"]) == 500  # type: ignore[arg-type]
+
+
+def test_a_body_of_very_many_values_is_refused() -> None:
+    most = strict_json.MAX_CONTAINERS
+    parse_object(b'{"a":[' + b",".join([b"[]"] * (most - 2)) + b"]}")
+    with pytest.raises(InvalidRequest, match="more than 50000 objects and lists"):
+        parse_object(b'{"a":[' + b",".join([b"[]"] * (most - 1)) + b"]}")
+    parse_object(b'{"a":[' + b",".join([b"1"] * (2 * most)) + b"]}")  # one list
 
 
 @given(st.binary())

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from re._constants import MAXREPEAT  # type: ignore[import-not-found]
+from re._parser import parse  # type: ignore[import-not-found]
 from time import process_time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pointsman.routing import language, sensitive, task
 from pointsman.routing.classify import (
     LANGUAGES,
     found_in,
@@ -122,6 +126,7 @@ HOSTILE = {
     "domains": "a@a.",
     "api keys": "sk-",
     "assignments": 'password = "',
+    "keywords without spaces": "密码是",
     "secrets": "client_secret_key",
     "urls": "a://b:",
     "bearers": "bearer ",
@@ -139,6 +144,56 @@ HOSTILE = {
     "accents": "é",
     "dotted capital i": "İ",
 }
+
+
+def repeats(parsed: object, around: int = 1) -> Iterator[tuple[int, int, bool]]:
+    """Each repeat of a parsed pattern: (most times, with those around it multiplied; members that
+    may match; whether something follows it)."""
+    items = list(parsed)  # type: ignore[call-overload]
+    for index, (kind, argument) in enumerate(items):
+        if str(kind) in ("MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT"):
+            _, most, body = argument
+            most = int(most) if most != MAXREPEAT else UNBOUNDED
+            yield most * around, len(body), index + 1 < len(items)
+            yield from repeats(body, most * around)
+        elif str(kind) == "SUBPATTERN":
+            yield from repeats(argument[-1], around)
+        elif str(kind) == "BRANCH":
+            for branch in argument[1]:
+                yield from repeats(branch, around)
+        elif str(kind) in ("ASSERT", "ASSERT_NOT"):
+            yield from repeats(argument[1], around)
+
+
+UNBOUNDED = 10**9
+PATTERNS = {
+    f"{module.__name__.rpartition('.')[2]}: {pattern.pattern[:50]}": pattern
+    for module in (sensitive, task, language)
+    for value in vars(module).values()
+    for pattern in (
+        [value]
+        if isinstance(value, re.Pattern)
+        else [each[1] for each in value if isinstance(each, tuple) and len(each) == 2]
+        if isinstance(value, tuple)
+        else []
+    )
+    if isinstance(pattern, re.Pattern)
+}
+
+
+def test_the_patterns_are_found() -> None:
+    assert len(PATTERNS) > 40
+
+
+@pytest.mark.parametrize("name", PATTERNS)
+def test_no_pattern_can_backtrack_beyond_a_bound(name: str) -> None:
+    """A repeat without bound stands alone at the end, over one character; any other is bounded,
+    with those that it stands in: so a place in the text costs a bounded number of steps."""
+    for most, members, is_followed in repeats(parse(PATTERNS[name].pattern)):
+        if most >= UNBOUNDED:
+            assert (members, is_followed) == (1, False)
+        else:
+            assert most <= 8000
 
 
 def seconds(classify: Callable[[str], object], text: str) -> float:

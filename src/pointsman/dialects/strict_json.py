@@ -24,6 +24,11 @@ from pointsman.errors import InvalidRequest
 MAX_DEPTH = 64
 """Levels of nesting; no known API needs more than about 20."""
 
+MAX_CONTAINERS = 50_000
+"""Objects and lists in one body: a conversation of a million tokens in short messages has half of
+it. Each costs every later step some microseconds, however small it is; 10 MB can hold three
+million."""
+
 _RAW_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -85,9 +90,10 @@ def _outside_strings(body: bytes) -> bytes:
 def _members(tree: object, max_depth: int) -> int:
     """Count the members of all objects, level by level, without recursion.
 
-    Raises InvalidRequest for a tree of more than `max_depth` levels.
+    Raises InvalidRequest for a tree of more than `max_depth` levels or MAX_CONTAINERS nodes.
     """
     count = 0
+    containers = 1
     level: list[Any] = [tree]
     for _ in range(max_depth):
         below: list[Any] = []
@@ -98,6 +104,11 @@ def _members(tree: object, max_depth: int) -> int:
             below += [value for value in node if type(value) in _CONTAINERS]
         if not below:
             return count
+        containers += len(below)
+        if containers > MAX_CONTAINERS:
+            raise InvalidRequest(
+                f"the body has more than {MAX_CONTAINERS} objects and lists; send less at once"
+            )
         level = below
     raise InvalidRequest(f"the body nests deeper than {max_depth} levels")
 

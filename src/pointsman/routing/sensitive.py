@@ -39,7 +39,7 @@ _TOKENS: Final = re.compile(
 _VALUE: Final = (
     r"[\"']?(?: {0,3}(?::=|=>|=|:|：) {0,3}|"
     r" (?:is|ist|es|est|è|é|to|lautet|jest) |(?:是|为|は|는) ?)"
-    r"[\"'`]?(?P<value>[^\s\"'`,;]{6,200})"
+    r"[\"'`]?(?P<value>[^\s\"'`,;]{6,64})"
 )
 _ASSIGNMENTS: Final[tuple[tuple[str, re.Pattern[str]], ...]] = tuple(
     (marker, re.compile(keyword + _VALUE))
@@ -161,9 +161,9 @@ def _places(text: str, marker: str) -> Iterator[int]:
 
 def _is_value(value: str) -> bool:
     """Is what was assigned a value rather than a placeholder, a type, a call or a word?"""
-    if _PLACEHOLDER.search(value[:40]):
-        return False
-    return any(not char.isalpha() for char in value.rstrip(".,;:!?)"))
+    core = value.rstrip(".,;:!?)")
+    # The cheap question first: a text may repeat a keyword thousands of times.
+    return bool(core) and not core.isalpha() and not _PLACEHOLDER.search(value[:40])
 
 
 def _address_in(lower: str) -> str | None:
