@@ -72,7 +72,7 @@ def _longest_reset(headers: Mapping[str, str], wall_now: float | None) -> float 
         if text is None:
             continue
         is_date = reset.startswith("anthropic")
-        wait = _until_iso_date(text, wall_now) if is_date else duration_s(text)
+        wait = until_iso_date(text, wall_now) if is_date else duration_s(text)
         if wait is None:
             continue
         if left not in headers:
@@ -101,7 +101,7 @@ def _until_http_date(text: str, wall_now: float) -> float | None:
     return _timestamp(moment, wall_now)
 
 
-def _until_iso_date(text: str, wall_now: float | None) -> float | None:
+def until_iso_date(text: str, wall_now: float | None) -> float | None:
     if wall_now is None:
         return None
     try:

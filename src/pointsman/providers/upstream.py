@@ -18,6 +18,7 @@ from pointsman.clock import Clock
 from pointsman.config.settings import ProviderSettings
 from pointsman.dialects import embeddings
 from pointsman.dialects.dialect import Dialect
+from pointsman.dialects.rate_limits import granted
 from pointsman.dialects.retry_after import retry_after_s
 from pointsman.dialects.sse import BOM
 from pointsman.domain.content import ToolCall
@@ -191,6 +192,7 @@ class Upstream:
             failure.maybe_billed = False
             if failure.retry_after_s is None:
                 failure.retry_after_s = retry_after_s(response.headers, self._clock.wall())
+            failure.granted = granted(response.headers, self._clock.wall())
         return failure
 
     async def _read(self, response: HttpResponse) -> bytes:
@@ -310,7 +312,7 @@ class Upstream:
             for name in KEPT_HEADERS
             if (value := response.headers.get(name)) is not None
         }
-        return Reply(
+        reply = Reply(
             self.deployment,
             self._clock,
             started,
@@ -324,6 +326,8 @@ class Upstream:
             ttft_s=ttft_s,
             tokens_if_left=tokens_if_left,
         )
+        reply.granted = granted(response.headers, self._clock.wall())
+        return reply
 
     def __repr__(self) -> str:
         return f"Upstream({self.deployment.name} at {self.provider.endpoint.base_url})"
