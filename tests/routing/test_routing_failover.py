@@ -32,6 +32,7 @@ from pointsman.routing.failover import (
     retry_cost,
 )
 from pointsman.routing.spec import FallbackSpec
+from pointsman.routing.verdict import verdict
 
 
 def deployment(name: str, window: int | None = 8_000, provider: str = "acme") -> Deployment:
@@ -433,3 +434,14 @@ def test_waiting_ends_when_the_time_has_come() -> None:
         for now in (10.0, 11.5, 12.0)
     }
     assert asked == {10.0: "wait 2.0 for a", 11.5: "wait 0.5 for a", 12.0: "try a cost 1"}
+
+
+def test_a_client_is_told_of_no_longer_wait_than_we_believe() -> None:
+    error = verdict(
+        "r",
+        [Failed("a", ProviderFailure("throttled", "", retry_after_s=999_999.0), 10.0)],
+        now=11.0,
+        why="",
+        retry_allowed=True,
+    )
+    assert error.retry_after_s == 299.0

@@ -30,6 +30,8 @@ class Progress(Protocol):
     """Content (text, reasoning, a tool call) has come: the reply is committed."""
     ended: bool
     """The protocol's own end was seen: a finish reason (OpenAI), message_stop (Anthropic)."""
+    failure: ProviderFailure | None
+    """What is to be raised in place of the next piece: the last one broke off after content."""
     done: bool
     """Nothing more will come: `[DONE]` (OpenAI; usage may stand between it and the finish
     reason), message_stop (Anthropic)."""
@@ -137,6 +139,6 @@ class Dialect(Protocol):
     def parse_failure(
         self, status: int, headers: Mapping[str, str], body: bytes
     ) -> ProviderFailure | InvalidRequest:
-        """Read a provider's error answer (status >= 400). InvalidRequest where the caller's
+        """Read a provider's error answer (status >= 300). InvalidRequest where the caller's
         request is at fault (400, 422 that are neither context length nor content filter)."""
         ...

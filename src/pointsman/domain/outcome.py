@@ -28,6 +28,8 @@ class Outcome(msgspec.Struct, frozen=True):
     seconds: float = 0.0
     http_status: int | None = None
     detail: str = ""
+    code: str = ""
+    """What the client was told it is, where the stream did not end well."""
     finish: str | None = None
 
     @property

@@ -77,7 +77,7 @@ class Account:
         # A stream that failed after its content was told 200; the failure is in its outcome.
         # What ended it for a reason of ours is "abandoned" to the provider, not to the caller.
         kind = outcome.kind
-        code = "" if kind == "ok" else outcome.detail[:200] or kind
+        code = "" if kind == "ok" else outcome.code or kind
         is_gone = kind == "abandoned" and code in GONE
         if kind == "abandoned" and not is_gone:
             kind = "timeout" if code == DeadlineExceeded.code else "rejected"

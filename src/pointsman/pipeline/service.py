@@ -223,7 +223,7 @@ class Reply:
         seconds = self._clock.now() - self.started
         stream = self._stream
         kind: OutcomeKind = "ok"
-        detail = ""
+        detail = code = ""
         usage = self.usage
         if stream is not None:
             self.finish = stream.finish()
@@ -232,9 +232,10 @@ class Reply:
             if stream.has_ended():
                 kind = "ok"
             elif isinstance(failure, ProviderFailure):
-                kind, detail = failure.kind, failure.message
+                kind, detail, code = failure.kind, failure.message, failure.code
             else:
-                kind, detail = "abandoned", "" if failure is None else failure.code
+                kind, code = "abandoned", "" if failure is None else failure.code
+                detail = code
             stream.abort()
             if usage is not None and (kind != "ok" or usage.estimated):
                 # Only its beginning was reported: output is what was seen.
@@ -246,5 +247,12 @@ class Reply:
             usage = self.tokens_if_left(len(self.body))
         self.usage = usage
         return Outcome(
-            kind, usage, self.ttft_s, seconds, self.status, detail=detail, finish=self.finish
+            kind,
+            usage,
+            self.ttft_s,
+            seconds,
+            self.status,
+            detail=detail,
+            code=code,
+            finish=self.finish,
         )

@@ -84,6 +84,9 @@ class CommittedStream(Generic[P]):
     async def next(self) -> P | None:
         if self.held:
             return self.held.popleft()
+        failure = self._reader.failure
+        if failure is not None:
+            raise failure
         while not self._done:
             if piece := self._read(await self._receive()):
                 return piece

@@ -21,6 +21,10 @@ from pointsman.routing.contract import KINDS, LATE, MIXED, UNAVAILABLE, EndRow, 
 
 FILTERED: Final = KINDS["content_filter"]
 
+LONGEST_HINT_S: Final = 300.0
+"""A client is told of no longer wait: the default of BreakerSettings.retry_after_max_s, after
+which the provider is asked again, whatever it said."""
+
 
 class Failure(Protocol):
     """What a verdict looks at (failover.Failed fits)."""
@@ -81,7 +85,7 @@ def verdict(
 def _hint_left(failed: Failure, now: float) -> float | None:
     """Seconds of the provider's own Retry-After that are still to come."""
     hint = failed.error.retry_after_s
-    return None if hint is None else max(0.0, failed.at + hint - now)
+    return None if hint is None else max(0.0, failed.at + min(hint, LONGEST_HINT_S) - now)
 
 
 def _listed(failures: Sequence[Failure]) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from typing import TypeVar
+
+import orjson
 
 from pointsman.domain.content import Json
 from pointsman.domain.usage import NO_USAGE, Usage
@@ -289,11 +292,25 @@ def _instead(asked: Asked, instead: Instead) -> _Plan:
         "wrong_type": ("text/html", _empty_answer(asked)),
         "no_content": (JSON, b"{}"),
         "other_dialect": (JSON, _other_dialect(asked)),
+        "gzip": (JSON, gzip.compress(_small_answer(asked), mtime=0)),
+        "answer": (JSON, _small_answer(asked)),
     }
     content_type, body = bodies[instead.what]
     if instead.body is not None:
         body = instead.body.encode()
-    return _Plan(200, instead.content_type or content_type, body=body, free=True)
+    headers = {"content-encoding": "gzip"} if instead.what == "gzip" else {}
+    return _Plan(200, instead.content_type or content_type, body=body, headers=headers, free=True)
+
+
+def _small_answer(asked: Asked) -> bytes:
+    reply: dict[str, Json] = orjson.loads(_empty_answer(asked))
+    if asked.dialect == "anthropic":
+        reply["content"] = [{"type": "text", "text": "hi"}]
+        reply["stop_reason"] = "end_turn"
+    else:
+        message: Json = {"role": "assistant", "content": "hi"}
+        reply["choices"] = [{"index": 0, "message": message, "finish_reason": "stop"}]
+    return dump(reply)
 
 
 def _empty_answer(asked: Asked) -> bytes:

@@ -63,11 +63,12 @@ class Fail:
 
 @dataclass(frozen=True, slots=True)
 class Instead:
-    """Answer 200 with something that is no answer."""
+    """Answer 200 with something that is no answer. `gzip`: one that is compressed, unasked.
+    `answer`: a whole one, for a `content_type` that does not fit, or where a stream was asked."""
 
     what: Literal[
         "error", "html", "empty", "empty_choices", "null", "text", "array", "wrong_type",
-        "no_content", "other_dialect",
+        "no_content", "other_dialect", "gzip", "answer",
     ] = "error"  # fmt: skip
     body: str | None = None
     content_type: str | None = None

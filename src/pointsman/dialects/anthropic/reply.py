@@ -11,7 +11,7 @@ import orjson
 from pointsman.dialects.anthropic.render import arguments_object
 from pointsman.dialects.anthropic.seals import OUR_SEAL
 from pointsman.dialects.counts import anthropic_usage, render_anthropic_usage
-from pointsman.dialects.failures import in_stream, malformed
+from pointsman.dialects.failures import in_stream, malformed, require_utf8
 from pointsman.dialects.ids import anthropic_id, given_names
 from pointsman.domain.content import Text, Thinking, ToolCall
 from pointsman.domain.reply import ChatReply, FinishReason
@@ -60,6 +60,10 @@ def check_reply(body: bytes) -> tuple[Usage | None, str | None]:
         return None if reply.usage is NO_USAGE else reply.usage, reply.finish
     if answer.content is None or answer.error is not None or answer.type == "error":
         raise _not_an_answer(body)
+    if not answer.content and answer.stop_reason is None:
+        raise _nothing_said()
+    if not body.isascii():
+        require_utf8(body)
     return anthropic_usage(answer.usage), FINISH.get(answer.stop_reason or "end_turn", "stop")
 
 
@@ -77,6 +81,10 @@ def _not_an_answer(body: bytes) -> ProviderFailure:
     return malformed("the provider's answer has no content")
 
 
+def _nothing_said() -> ProviderFailure:
+    return malformed("the provider's answer has neither content nor a reason to stop")
+
+
 def parse_reply(body: bytes) -> ChatReply:
     """Read a whole answer; raise ProviderFailure for anything else.
 
@@ -89,6 +97,8 @@ def parse_reply(body: bytes) -> ChatReply:
     content = fields.get("content") if type(fields) is dict else None
     if type(content) is not list or fields.get("error") is not None:
         raise _not_an_answer(body)
+    if not content and fields.get("stop_reason") is None:
+        raise _nothing_said()
     stop_sequence = fields.get("stop_sequence")
     return ChatReply(
         id=_text(fields.get("id")),

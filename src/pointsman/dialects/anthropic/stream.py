@@ -14,7 +14,7 @@ import orjson
 from pointsman.dialects.anthropic.frame import Block, Frame, decode
 from pointsman.dialects.anthropic.reply import FINISH
 from pointsman.dialects.counts import anthropic_usage
-from pointsman.dialects.failures import cut_short, fields_of, in_stream
+from pointsman.dialects.failures import cut_short, fields_of, in_stream, require_utf8
 from pointsman.dialects.sse import Splitter
 from pointsman.domain.reply import (
     Event,
@@ -44,6 +44,7 @@ class Watch:
         "content_bytes",
         "done",
         "ended",
+        "failure",
         "finish",
         "has_content",
         "model",
@@ -55,6 +56,7 @@ class Watch:
         self._splitter = Splitter()
         self._usage_fields: dict[str, Any] = {}
         self.has_content = False
+        self.failure: ProviderFailure | None = None
         self.ended = False
         self.done = False
         self.usage: Usage | None = None
@@ -114,6 +116,18 @@ class Watch:
         known.update({name: count for name, count in fields.items() if count is not None})
         self.usage = anthropic_usage(known, estimated=not is_final)
 
+    def _broke(self, failure: ProviderFailure, had_content: bool, said: object) -> None:
+        """Take in that a piece broke off. What was `said` before it is passed on first, if the
+        reply is committed, and `failure` kept for the next turn; else it is raised, as if nothing
+        of the piece had come."""
+        if had_content and said:
+            self.failure = failure
+            return
+        if self.has_content:
+            failure.maybe_billed = True  # Tokens were made, though nobody will see them.
+        self.has_content = had_content
+        raise failure
+
 
 class AnthropicTap(Watch):
     """Pass whole events on as they came."""
@@ -127,20 +141,23 @@ class AnthropicTap(Watch):
         if is_over:
             return b""
         had_content = self.has_content
-        passed = []
+        passed: list[bytes] = []
         try:
             only = self._splitter.single(data)
             if only is not None:
+                if not data.isascii():
+                    require_utf8(data)
                 self.observe(b"", only)
                 return data
             for raw, name, content in self._splitter.feed(data):
+                if not raw.isascii():
+                    require_utf8(raw)
                 self.observe(name, content)
                 passed.append(raw)
                 if self.ended:
                     break
-        except ProviderFailure:
-            self.has_content = had_content
-            raise
+        except ProviderFailure as failure:
+            self._broke(failure, had_content, passed)
         return passed[0] if len(passed) == 1 else b"".join(passed)
 
     def eof(self) -> bytes:
@@ -182,9 +199,8 @@ class AnthropicDecoder(Watch):
                 self._read(self.observe(name, content), events)
                 if self.ended:
                     break
-        except ProviderFailure:
-            self.has_content = had_content
-            raise
+        except ProviderFailure as failure:
+            self._broke(failure, had_content, events)
         return events
 
     def eof(self) -> list[Event]:

@@ -9,7 +9,7 @@ import msgspec
 import orjson
 
 from pointsman.dialects.counts import openai_usage, render_openai_usage
-from pointsman.dialects.failures import in_stream, malformed
+from pointsman.dialects.failures import in_stream, malformed, require_utf8
 from pointsman.dialects.ids import given_names, openai_id
 from pointsman.domain.content import Text, Thinking, ToolCall
 from pointsman.domain.reply import ChatReply, FinishReason
@@ -65,6 +65,8 @@ def check_reply(body: bytes) -> tuple[Usage | None, str | None]:
     choice = answer.choices[0] if answer.choices else None
     if choice is None or choice.message is None or answer.error is not None:
         raise _not_an_answer(body)
+    if not body.isascii():
+        require_utf8(body)
     if choice.message.refusal:
         return openai_usage(answer.usage), "refusal"
     finish = FINISH.get(choice.finish_reason or "stop", "stop")

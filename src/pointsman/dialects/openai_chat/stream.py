@@ -10,7 +10,7 @@ an upstream that was cut.
 from __future__ import annotations
 
 from pointsman.dialects.counts import openai_usage
-from pointsman.dialects.failures import cut_short, fields_of, in_stream
+from pointsman.dialects.failures import cut_short, fields_of, in_stream, require_utf8
 from pointsman.dialects.openai_chat.calls import CallIndex
 from pointsman.dialects.openai_chat.chunk import Chunk, Delta, Piece, decode, decode_piece
 from pointsman.dialects.openai_chat.reply import FINISH
@@ -41,6 +41,7 @@ class Watch:
         "content_bytes",
         "done",
         "ended",
+        "failure",
         "finish",
         "has_content",
         "model",
@@ -53,6 +54,7 @@ class Watch:
         self._finished: set[int] = set()
         self._has_calls = False
         self.has_content = False
+        self.failure: ProviderFailure | None = None
         self.ended = False
         self.done = False
         """`[DONE]` has come: what follows is ignored."""
@@ -122,6 +124,18 @@ class Watch:
         self._finished.add(index)
         self.ended = len(self._finished) >= self._wanted
 
+    def _broke(self, failure: ProviderFailure, had_content: bool, said: object) -> None:
+        """Take in that a piece broke off. What was `said` before it is passed on first, if the
+        reply is committed, and `failure` kept for the next turn; else it is raised, as if nothing
+        of the piece had come."""
+        if had_content and said:
+            self.failure = failure
+            return
+        if self.has_content:
+            failure.maybe_billed = True  # Tokens were made, though nobody will see them.
+        self.has_content = had_content
+        raise failure
+
 
 class OpenAITap(Watch):
     """Pass whole events on as they came; swallow the usage event that only we asked for."""
@@ -134,24 +148,31 @@ class OpenAITap(Watch):
 
     def feed(self, data: bytes) -> bytes:
         """Return the whole events among `data`. On ProviderFailure `has_content` is as before:
-        nothing of this piece was handed over."""
+        nothing of this piece was handed over. What breaks after the finish reason is ignored."""
         is_over = self.done
         if is_over:
             return b""
         had_content = self.has_content
-        passed = []
+        passed: list[bytes] = []
         try:
             only = self._splitter.single(data)
             if only is not None:
+                if not data.isascii():
+                    require_utf8(data)
                 return b"" if self._is_ours(self.observe(b"", only)) else data
             for raw, name, content in self._splitter.feed(data):
+                if not raw.isascii():
+                    require_utf8(raw)
                 if not self._is_ours(self.observe(name, content)):
                     passed.append(raw)
                 if self.done:
                     break
-        except ProviderFailure:
-            self.has_content = had_content
-            raise
+        except ProviderFailure as failure:
+            if self.ended and self.has_content:
+                self.done = True
+                passed.append(DONE)
+            else:
+                self._broke(failure, had_content, passed)
         return passed[0] if len(passed) == 1 else b"".join(passed)
 
     def _is_ours(self, chunk: Piece | None) -> bool:
@@ -205,9 +226,11 @@ class OpenAIDecoder(Watch):
                 self._read(name, content, events)
                 if self.done:
                     break
-        except ProviderFailure:
-            self.has_content = had_content
-            raise
+        except ProviderFailure as failure:
+            if self.ended and self.has_content:
+                self.done = True
+            else:
+                self._broke(failure, had_content, events)
         return events
 
     def eof(self) -> list[Event]:
@@ -220,7 +243,7 @@ class OpenAIDecoder(Watch):
                 try:
                     self._read(name, data, events)
                 except ProviderFailure as failure:
-                    if failure.code != "upstream_protocol":
+                    if failure.code != "upstream_protocol" and not self.ended:
                         raise
             if not self.ended:
                 raise cut_short()
@@ -283,7 +306,7 @@ def _observe_rest(watch: Watch, name: bytes, data: bytes | None) -> Piece | None
     try:
         return watch.observe(name, data)
     except ProviderFailure as failure:
-        if failure.code == "upstream_protocol":
+        if failure.code == "upstream_protocol" or watch.ended:
             return None
         raise
 
