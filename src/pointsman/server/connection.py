@@ -106,8 +106,6 @@ class Home(Protocol):
     bodies_bytes: int
     """Held now, over all connections."""
 
-    def opened(self, connection: Connection) -> None: ...
-
     def lost(self, connection: Connection) -> None: ...
 
     def begun(self) -> None: ...
@@ -248,7 +246,7 @@ class Connection(asyncio.Protocol):
     def look(self, now: float) -> None:
         """Do what is due; `due` has come."""
         transport = self._transport
-        if transport is None:
+        if transport is None or self._is_gone:
             return
         limits = self._home.limits
         current = self._current
@@ -331,7 +329,6 @@ class Connection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(WRITE_HIGH_BYTES, WRITE_LOW_BYTES)
         self._idle_until = self._home.clock.now() + self._home.limits.header_timeout_s
         self.due = self._idle_until
-        self._home.opened(self)
         if self._turned_away is not None:
             self._is_deaf = True
             self._refuse(self._turned_away)

@@ -326,15 +326,12 @@ class Exchange:
             parts.append(b"connection: close\r\n")
         elif self.is_old:
             parts.append(b"connection: keep-alive\r\n")
-        lines = 0
-        for name, value in headers:
-            lines += 1
-            parts += (name, b": ", value, b"\r\n")
-        parts.append(b"\r\n")
-        head = b"".join(parts)
-        if lines and sum(map(head.count, _BREAKS)) != 2 * head.count(b"\r\n"):
+        more = [b"%b: %b\r\n" % pair for pair in headers]
+        told = b"".join(more)
+        if told.count(b"\n") != len(more) or told.count(b"\r") != len(more):
             raise ValueError("a header's value would break its line")
-        return head
+        parts += (told, b"\r\n")
+        return b"".join(parts)
 
     def _is_readable_on(self) -> bool:
         """Whether another request can follow: what is left of this one's body is little."""
@@ -347,9 +344,6 @@ class Exchange:
     def __repr__(self) -> str:
         state = "ended" if self.ended else "started" if self.started else "asked"
         return f"Exchange({self.method} {self.path[:80]}, {self.id}, {state})"
-
-
-_BREAKS = (b"\r", b"\n")
 
 
 def _too_large(most: int) -> BodyTooLarge:

@@ -79,7 +79,7 @@ class HttpServer:
 
     @property
     def connections(self) -> int:
-        return len(self._connections) + len(self._opening)
+        return len(self._connections)
 
     # Its life.
 
@@ -163,8 +163,12 @@ class HttpServer:
             client.close()
             return
         connection = Connection(self, host, turned_away)
-        if turned_away is None and each is not None:
-            self._by_address[host] = self._by_address.get(host, 0) + 1
+        if turned_away is not None:
+            self._turned_away.add(connection)
+        else:
+            self._connections.add(connection)
+            if each is not None:
+                self._by_address[host] = self._by_address.get(host, 0) + 1
         task = asyncio.get_running_loop().create_task(self._open(client, connection))
         self._opening.add(task)
         task.add_done_callback(self._opening.discard)
@@ -194,15 +198,12 @@ class HttpServer:
 
     # What connections tell.
 
-    def opened(self, connection: Connection) -> None:
-        home = self._connections if not connection.is_turned_away else self._turned_away
-        home.add(connection)
-
     def lost(self, connection: Connection) -> None:
-        self._connections.discard(connection)
         if connection.is_turned_away:
             self._turned_away.discard(connection)
-        elif self.limits.max_connections_per_address is not None:
+            return
+        self._connections.discard(connection)
+        if self.limits.max_connections_per_address is not None:
             left = self._by_address[connection.address] - 1
             if left:
                 self._by_address[connection.address] = left
