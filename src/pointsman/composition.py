@@ -10,12 +10,20 @@ import itertools
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from pointsman.clock import Clock
-from pointsman.config.settings import ProviderSettings, RetrySettings, Route, Settings
+from pointsman.config.settings import (
+    LedgerSettings,
+    ProviderSettings,
+    RetrySettings,
+    Route,
+    Settings,
+)
 from pointsman.dialects.registry import DIALECTS
 from pointsman.domain.deployment import Deployment
 from pointsman.ledger.entries import LedgerEntry, LedgerStore
+from pointsman.ledger.hours import requests_by_hour
 from pointsman.ledger.memory import MemoryLedger
 from pointsman.ledger.sqlite import SqliteLedger
 from pointsman.pipeline.account import Account
@@ -24,6 +32,7 @@ from pointsman.pipeline.dispatch import Dispatch
 from pointsman.pipeline.outage import ChangeListener, silent
 from pointsman.pipeline.provider_health import ProviderHealth
 from pointsman.providers.keys import KeyChain, keys_of
+from pointsman.providers.preload import History
 from pointsman.providers.transport import Transport, TransportLimits
 from pointsman.providers.upstream import Upstream
 from pointsman.routing.retries import RetryBudgets
@@ -123,6 +132,11 @@ def make_transport(settings: Settings) -> Transport:
     from pointsman.providers.lean import LeanTransport
 
     return LeanTransport(limits)
+
+
+def history_of(ledger: LedgerSettings) -> History | None:
+    """What the ledger can tell of the hours that had traffic."""
+    return None if ledger.path is None else partial(requests_by_hour, ledger.path)
 
 
 def make_ledger(settings: Settings, clock: Clock) -> LedgerStore:

@@ -24,7 +24,7 @@ import orjson
 from msgspec.structs import replace
 
 from pointsman.clock import Clock, SystemClock, Timer
-from pointsman.composition import Parts, make_ledger, make_transport
+from pointsman.composition import Parts, history_of, make_ledger, make_transport
 from pointsman.config.load import load, loads
 from pointsman.config.settings import Settings
 from pointsman.domain.call import Caller
@@ -42,6 +42,8 @@ from pointsman.pipeline.build import DeploymentStack
 from pointsman.pipeline.call import Call
 from pointsman.pipeline.outage import Change
 from pointsman.pipeline.service import Reply
+from pointsman.providers.local_load import LocalLoad
+from pointsman.providers.preload import Preload
 from pointsman.providers.transport import Transport
 from pointsman.routing.tokens import estimate_request
 
@@ -93,6 +95,11 @@ class Gateway(InProcess):
         self._take(Generation(settings, self._parts))
         self.metrics.watch("pointsman_config_loaded_seconds", lambda: {(): self.vitals.loaded_at})
         self.metrics.watch("pointsman_provider_keys_refused", self._keys_refused)
+        self._local_load = LocalLoad(self._transport, clock)
+        self._preload = Preload(self._transport, clock, history=history_of(settings.ledger))
+        self.follow(lambda new: self._local_load.follow(new.settings, new.stacks))
+        self.follow(lambda new: self._preload.follow(new.settings, new.stacks))
+        self._local_load.show(self.metrics)
         self._sharing: Timer | None = None
         self._is_closed = False
 
@@ -147,10 +154,12 @@ class Gateway(InProcess):
         await self.close()
 
     async def start(self) -> None:
-        """Begin to share metrics where there are several workers. Connections are made as they
-        are needed."""
+        """Begin to share metrics where there are several workers, to watch local servers, and to
+        make ready what is to be (preload.py). Other connections are made as they are needed."""
         if os.environ.get(METRICS_DIRECTORY_VARIABLE) is not None:
             self._share_metrics()
+        await self._local_load.start()
+        await self._preload.start()
         self.vitals.phase = "serving"
 
     def _share_metrics(self) -> None:
@@ -163,6 +172,8 @@ class Gateway(InProcess):
         if self._sharing is not None:
             self._sharing.cancel()
             self.metrics.share()
+        await self._preload.close()
+        await self._local_load.close()
         await self._transport.close()
         await asyncio.to_thread(self.ledger.close)
 

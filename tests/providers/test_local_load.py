@@ -28,6 +28,9 @@ class Attempts:
     begun: int = 0
     in_flight: int = 0
 
+    def fresh_report(self, now: float) -> LoadReport:
+        return LoadReport(running=0, waiting=0, memory_used=0.0, at=float("-inf"))
+
 
 @dataclass
 class Stack:
@@ -128,6 +131,22 @@ async def test_llamacpp_started_without_metrics_is_asked_for_its_slots(house: Ho
     assert house.stack.reports[-1].running == 1
     assert house.stack.reports[-1].slots == 2
     assert house.load.failures == {}
+
+
+@llamacpp
+async def test_llamacpp_is_asked_once_how_much_it_works_on_at_once(house: House) -> None:
+    def answer(request: HttpRequest) -> Scripted:
+        if request.path == "/metrics":
+            return Scripted(chunks=(LLAMACPP,))
+        return Scripted(chunks=(b'[{"is_processing":true},{"is_processing":false}]',))
+
+    house.answer = answer
+    house.stack.meter.in_flight = 1
+    await house.clock.run_for(3.0)
+    assert house.asked == ["/metrics", "/slots", "/metrics", "/metrics"]
+    assert house.stack.reports[-1] == LoadReport(
+        running=1, waiting=3, memory_used=0.0, slots=2, at=house.clock.now()
+    )
 
 
 @vllm

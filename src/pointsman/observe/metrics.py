@@ -16,6 +16,7 @@ import logging
 import os
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from operator import add
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -44,7 +45,7 @@ class Described(msgspec.Struct, frozen=True):
     kind: Kind
     help: str
     labels: tuple[str, ...] = ()
-    merge: Literal["sum", "min"] = "sum"
+    merge: Literal["sum", "min", "max"] = "sum"
 
 
 TABLE: Mapping[str, Described] = {
@@ -121,6 +122,27 @@ TABLE: Mapping[str, Described] = {
     ),
     "pointsman_provider_keys_refused": Described(
         "gauge", "API keys of ours put aside because the provider refused them.", ("provider",)
+    ),
+    "pointsman_local_running": Described(
+        "gauge",
+        "Requests that a local server works on by its own word, whoever sent them, by deployment.",
+        ("deployment",),
+        "max",
+    ),
+    "pointsman_local_waiting": Described(
+        "gauge",
+        "Requests that wait at a local server by its own word, by deployment.",
+        ("deployment",),
+        "max",
+    ),
+    "pointsman_local_memory_share": Described(
+        "gauge",
+        "Share of a local server's key-value cache in use (1 full), by deployment.",
+        ("deployment",),
+        "max",
+    ),
+    "pointsman_local_load_unknown_total": Described(
+        "counter", "Times that a local server did not tell its load, by provider.", ("provider",)
     ),
     "pointsman_connections": Described("gauge", "Connections of clients that are open now."),
     "pointsman_connections_refused_total": Described(
@@ -378,6 +400,9 @@ def _histogram(name: str, each: Described, series: Iterable[dict[Labels, list[fl
     return family
 
 
+_MERGES: Mapping[str, Callable[[float, float], float]] = {"sum": add, "min": min, "max": max}
+
+
 def _gauge(name: str, each: Described, series: Iterable[dict[Labels, float]]) -> Metric:
     family = GaugeMetricFamily(name, each.help, labels=each.labels)
     total: dict[Labels, float] = {}
@@ -387,7 +412,7 @@ def _gauge(name: str, each: Described, series: Iterable[dict[Labels, float]]) ->
             if before is None:
                 total[labels] = value
             else:
-                total[labels] = before + value if each.merge == "sum" else min(before, value)
+                total[labels] = _MERGES[each.merge](before, value)
     for labels, value in total.items():
         family.add_metric(labels, value)
     return family

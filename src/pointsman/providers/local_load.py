@@ -15,7 +15,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Final, Protocol
+
+from msgspec.structs import replace
 
 from pointsman.clock import Clock
 from pointsman.config.settings import ProviderSettings, Settings
@@ -52,9 +55,10 @@ COLD_S: Final = 5.0
 MISSING: Final = frozenset({401, 403, 404, 405, 501})
 """llama.cpp says 501 where it was started without `--metrics`."""
 
+SLOTS_PATH: Final = "/slots"
 WAYS: Final[Mapping[str, tuple[tuple[str, Callable[[bytes], Loads]], ...]]] = {
     "vllm": (("/metrics", read_vllm),),
-    "llamacpp": (("/metrics", read_llamacpp), ("/slots", read_slots)),
+    "llamacpp": (("/metrics", read_llamacpp), (SLOTS_PATH, read_slots)),
     "ollama": (("/api/ps", read_ollama),),
 }
 """Where a server of a kind tells its load, best first."""
@@ -73,6 +77,10 @@ class Attempts(Protocol):
     @property
     def in_flight(self) -> int: ...
 
+    def fresh_report(self, now: float) -> LoadReport:
+        """What was told last, or nothing of a load where that is too old."""
+        ...
+
 
 class Told(Protocol):
     """What is told the load; `DeploymentStack` in production."""
@@ -86,19 +94,25 @@ class Told(Protocol):
     def told(self, report: LoadReport) -> None: ...
 
 
+class Gauges(Protocol):
+    """Where the load is shown; `Metrics` in production."""
+
+    def watch(self, name: str, read: Callable[[], Mapping[tuple[str, ...], float]]) -> None: ...
+
+
 class Watch:
     """One local server: whom to tell, where to ask, and when next."""
 
-    __slots__ = ("_asked_at", "_busy_at", "_idle_s", "_rest_until", "_seen", "_way", "_ways",
-                 "endpoint", "every_s", "headers", "is_silent", "name", "stacks")  # fmt: skip
-
     def __init__(self, provider: ProviderSettings, stacks: Sequence[Told]) -> None:
         self.name = provider.name
+        self.kind = provider.kind
         self.stacks = tuple(stacks)
         self.every_s = provider.load_s
         self.endpoint = root_of(provider.endpoint)
         key = {} if provider.key is None else {"authorization": f"Bearer {provider.key.reveal()}"}
         self.headers: Mapping[str, str] = {**key, **provider.headers}
+        self.slots: int | None = None
+        """Requests that it works on at once, 0 where it does not say, None before it was asked."""
         self.is_silent = False
         """Its load is unknown, and the log has said so."""
         self._ways = WAYS[provider.kind]
@@ -157,6 +171,29 @@ class LocalLoad:
             self._stop()
             self._begin()
 
+    def show(self, gauges: Gauges) -> None:
+        """Show what the servers say, and how often they said nothing."""
+        parts: dict[str, Callable[[LoadReport], float]] = {
+            "running": lambda report: report.running,
+            "waiting": lambda report: report.waiting,
+            "memory_share": lambda report: report.memory_used,
+        }
+        for name, part in parts.items():
+            gauges.watch(f"pointsman_local_{name}", partial(self._shown, part))
+        gauges.watch(
+            "pointsman_local_load_unknown_total",
+            lambda: {(name,): count for name, count in self.failures.items()},
+        )
+
+    def _shown(self, part: Callable[[LoadReport], float]) -> Mapping[tuple[str, ...], float]:
+        now = self._clock.now()
+        reports = {
+            (stack.deployment.name,): stack.meter.fresh_report(now)
+            for watch in self._watches
+            for stack in watch.stacks
+        }
+        return {name: part(each) for name, each in reports.items() if each.at > float("-inf")}
+
     async def start(self) -> None:
         if not self._is_running:
             self._is_running = True
@@ -189,6 +226,7 @@ class LocalLoad:
             loads = await self._loads(watch)
         except (NoAnswer, BadLoad) as error:
             self.failures[watch.name] = self.failures.get(watch.name, 0) + 1
+            watch.slots = None
             watch.asked(self._clock.now(), MISSING_S if isinstance(error, NoPage) else REST_S)
             if not watch.is_silent:
                 watch.is_silent = True
@@ -221,11 +259,33 @@ class LocalLoad:
                 self._transport, request, self._clock, timeout_s=TIMEOUT_S, body_bytes=BODY_BYTES
             )
             if status == 200:
-                return read(body)
+                return await self._with_slots(watch, read(body))
             if status not in MISSING:
                 raise BadLoad(f"{path}: status {status}")
             if not watch.turn():
                 raise NoPage(f"{path}: status {status}")
+
+    async def _with_slots(self, watch: Watch, loads: Loads) -> Loads:
+        """Add how many requests it works on at once, which llama.cpp tells elsewhere, and seldom
+        changes: it is asked for that once, and again after it was away."""
+        if watch.slots is None and watch.kind == "llamacpp" and watch.way[0] != SLOTS_PATH:
+            watch.slots = 0
+            request = HttpRequest(watch.endpoint, SLOTS_PATH, b"", watch.headers, method="GET")
+            try:
+                status, body = await ask(
+                    self._transport,
+                    request,
+                    self._clock,
+                    timeout_s=TIMEOUT_S,
+                    body_bytes=BODY_BYTES,
+                )
+                if status == 200:
+                    watch.slots = max(load.slots for load in read_slots(body).values())
+            except (NoAnswer, BadLoad):
+                pass  # it does without
+        if not watch.slots:
+            return loads
+        return {model: replace(load, slots=watch.slots) for model, load in loads.items()}
 
     def __repr__(self) -> str:
         return f"LocalLoad({', '.join(watch.name for watch in self._watches) or 'nobody'})"

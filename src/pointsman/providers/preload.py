@@ -35,7 +35,7 @@ from pointsman.errors import PointsmanError
 from pointsman.pipeline.call import Call
 from pointsman.providers.ask import NoAnswer, ask, root_of, within
 from pointsman.providers.habits import FORGET_S, Habits
-from pointsman.providers.keys import KeyChain
+from pointsman.providers.keys import KeyChain, keys_of
 from pointsman.providers.transport import HttpRequest, Transport, TransportError
 from pointsman.providers.upstream import Upstream
 
@@ -309,7 +309,6 @@ class Preload:
 
     async def _one_token(self, plan: Plan) -> None:
         deployment, provider = plan.stack.deployment, plan.provider
-        keys = () if provider.key is None else (provider.key, *provider.spare_keys)
         upstream = Upstream(
             deployment,
             provider,
@@ -317,7 +316,7 @@ class Preload:
             self._transport,
             self._clock,
             lambda: f"warm-up {deployment.name}",
-            KeyChain(provider.name, keys, self._clock.now),
+            KeyChain(provider.name, keys_of(provider), self._clock.now),
         )
         now = self._clock.now()
         call = Call(
