@@ -42,18 +42,31 @@ def serve(
 
     Without a file, providers are discovered: API keys in the environment (OPENAI_API_KEY,
     ANTHROPIC_API_KEY, GEMINI_API_KEY, …) and a local Ollama, vLLM or llama.cpp on its usual port.
+
+    Signals: SIGHUP reloads the file, SIGTERM ends in order, SIGUSR2 replaces the workers of
+    several one after another. Exit status: 78 for a file that is no good, else 0 or 1.
     """
-    from pointsman.server.entry import check_address, read_settings
+    from pointsman.errors import ConfigError
+    from pointsman.server.ending import LINGER_VARIABLE
+    from pointsman.server.entry import listen, open_source
     from pointsman.server.entry import serve as run
+    from pointsman.server.worker import BAD_CONFIG
 
     if config is None and ledger is None:
         ledger = "pointsman.db"  # Where `pointsman usage` looks too.
-    settings, found = read_settings(config, ledger)
+    try:
+        source, settings = open_source(config, ledger)
+    except ConfigError as error:
+        if config is None:
+            raise  # A local server may only not be there yet: another try can help.
+        click.echo(f"Error: {error.message}", err=True)
+        sys.exit(BAD_CONFIG)
     server = settings.server
     host, port = host or server.host, port or server.port
     workers = workers or server.workers
-    check_address(host, port)
-    for line in found:
+    listener = listen(host, port)
+    port = listener.getsockname()[1]
+    for line in source.found:
         click.echo(line, err=True)
     for route in settings.routes:
         names = ", ".join(deployment.name for deployment in route.deployments)
@@ -69,16 +82,18 @@ def serve(
     click.echo(f"listening on http://{host}:{port} with {workers} worker(s)", err=True)
     sys.stderr.flush()
     if with_parent:
+        os.environ[LINGER_VARIABLE] = "0"  # no load balancer has to notice the end of a child
         threading.Thread(target=_follow_parent, name="follow parent", daemon=True).start()
-    run(
-        host,
-        port,
+    status = run(
+        listener,
         workers,
+        source=source,
         settings=settings,
         config=config,
         ledger=ledger,
         log_level=log_level.upper(),
     )
+    sys.exit(status)
 
 
 def _follow_parent() -> None:

@@ -22,6 +22,7 @@ from pointsman.dialects.registry import DIALECTS
 from pointsman.domain.call import ANONYMOUS, Caller
 from pointsman.errors import NotFound, Overloaded, PointsmanError
 from pointsman.gateway import Gateway
+from pointsman.generation import Generation
 from pointsman.observe.lag import LoopLag
 from pointsman.observe.logs import lines_lost
 from pointsman.server.auth import KeyRing
@@ -61,7 +62,6 @@ class App:
     def __init__(self, gateway: Gateway) -> None:
         server = gateway.settings.server
         self.gateway = gateway
-        self._keys = KeyRing(server.keys)
         metrics = gateway.metrics
         self.lag = LoopLag(
             gateway.clock, lambda late: metrics.observe("pointsman_loop_lag_seconds", late)
@@ -73,7 +73,6 @@ class App:
             self.lag,
             lambda *why: metrics.count("pointsman_shed_total", *why),
         )
-        gateway.follow(lambda generation: self.gate.reconfigure(generation.settings.server))
         gateway.vitals.checks["gate"] = self.gate.complaint
         metrics.watch("pointsman_server_in_flight", lambda: {(): self.gate.in_flight})
         metrics.watch("pointsman_queue_waiting", lambda: {(): self.gate.waiting})
@@ -82,7 +81,7 @@ class App:
         self._count = itertools.count(1)
         self._stamped = ""
         self._stamp = b""
-        data = Endpoints(gateway, DIALECTS, server.body_bytes, server.json_depth)
+        data = self._data = Endpoints(gateway, DIALECTS, server.body_bytes, server.json_depth)
         self.table: Mapping[str, RouteEntry] = {
             "/v1/chat/completions": RouteEntry("POST", "openai", "key", data.chat),
             "/v1/messages": RouteEntry("POST", "anthropic", "key", data.chat),
@@ -94,6 +93,14 @@ class App:
             "/readyz": RouteEntry("GET", "openai", "open", self._readyz),
             "/metrics": RouteEntry("GET", "openai", "open", self._metrics),
         }
+        gateway.follow(self._follow)
+
+    def _follow(self, generation: Generation) -> None:
+        """Let in whom a new configuration knows, as far as it says."""
+        server = generation.settings.server
+        self._keys = KeyRing(server.keys)
+        self.gate.reconfigure(server)
+        self._data.body_bytes, self._data.json_depth = server.body_bytes, server.json_depth
 
     @property
     def stamp(self) -> bytes:

@@ -74,13 +74,13 @@ class Endpoints:
     ) -> None:
         self._gateway = gateway
         self._dialects = dialects
-        self._body_bytes = body_bytes
-        self._json_depth = json_depth
+        self.body_bytes = body_bytes
+        self.json_depth = json_depth
         # One: two would only fight for the interpreter.
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="read body")
 
     async def _asked(self, exchange: Exchange, parse: Callable[[Asked], R]) -> tuple[Asked, R]:
-        body = await exchange.body(self._body_bytes)
+        body = await exchange.body(self.body_bytes)
         if len(body) <= INLINE_BYTES:
             return self._read(exchange, body, parse)
         loop = asyncio.get_running_loop()
@@ -89,7 +89,7 @@ class Endpoints:
     def _read(
         self, exchange: Exchange, body: bytes, parse: Callable[[Asked], R]
     ) -> tuple[Asked, R]:
-        fields = parse_object(body, self._json_depth)
+        fields = parse_object(body, self.json_depth)
         asked = take_options(fields, body, exchange.headers)
         return asked, parse(asked)
 
