@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from io import BytesIO
 from typing import Any
 
 import aiohttp
@@ -41,7 +42,8 @@ class Town:
         body = {"model": "auto", "messages": [{"role": "user", "content": text}]}
         sent = {"authorization": f"Bearer {KEYS[key]}", **headers}
         url = f"{self.url}/v1/chat/completions"
-        async with self.client.post(url, json=body, headers=sent) as answer:
+        data = BytesIO(json.dumps(body).encode())
+        async with self.client.post(url, data=data, headers=sent) as answer:
             return answer.status, await answer.json(), answer.headers
 
     async def metric(self, line: str) -> float:
@@ -77,6 +79,7 @@ async def town() -> AsyncIterator[Town]:
                     "max_in_flight": 1,
                     "max_queued": 4,
                     "queue_wait_s": 0.02,
+                    "bodies_mb": 1,
                     "keys": [
                         {"key": "env:SHOP", "name": "shop"},
                         {"key": "env:BATCH", "name": "batch", "max_in_flight": 1},
@@ -188,3 +191,15 @@ async def test_a_large_body_is_read_beside_the_loop_with_the_same_result(town: T
     ) as answer:
         assert answer.status == 400
         assert "not valid JSON" in await answer.text()
+
+
+async def test_more_bytes_of_bodies_than_the_worker_holds_are_refused_and_counted(
+    town: Town,
+) -> None:
+    status, body, _ = await town.ask(
+        "SHOP", "x" * 1_500_000, **{"x-pointsman-criticality": "sheddable"}
+    )
+    assert (status, body["error"]["code"]) == (503, "overloaded")
+    assert "server.bodies_mb" in body["error"]["message"]
+    refused = 'pointsman_shed_total{criticality="sheddable",reason="bodies"}'
+    assert await town.metric(refused) == 1

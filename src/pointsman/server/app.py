@@ -27,7 +27,7 @@ from pointsman.observe.lag import LoopLag
 from pointsman.observe.logs import lines_lost
 from pointsman.server.auth import KeyRing
 from pointsman.server.endpoints import Endpoints, error_headers
-from pointsman.server.exchange import ClientGone, Exchange
+from pointsman.server.exchange import ClientGone, Exchange, TooManyBodies
 from pointsman.server.gate import Gate
 from pointsman.server.options import criticality_of
 
@@ -154,6 +154,9 @@ class App:
             place = await self.gate.wait(caller, criticality)
         try:
             await entry.endpoint(exchange, caller, dialect)
+        except TooManyBodies:
+            self.gateway.metrics.count("pointsman_shed_total", "bodies", criticality)
+            raise
         finally:
             self.gate.leave(place)
 

@@ -36,8 +36,9 @@ import httptools
 
 from pointsman.clock import Clock
 from pointsman.config.settings import ServerSettings
-from pointsman.errors import Overloaded, PointsmanError
-from pointsman.server.exchange import ClientGone, Exchange
+from pointsman.errors import PointsmanError
+from pointsman.pipeline.account import DRAINING
+from pointsman.server.exchange import ClientGone, Exchange, TooManyBodies
 from pointsman.server.head import (
     HEAD_BYTES,
     HEADER_COUNT,
@@ -67,9 +68,6 @@ LINGER_BYTES = 32 * 1024 * 1024
 
 Cut = Literal["slow_head", "slow_body", "stalled", "bad_request", "draining"]
 """Why a connection is ended before its client wants it to be."""
-
-DRAINING = "draining"
-"""Says in a CancelledError that the server stops, not the client."""
 
 _log = logging.getLogger("pointsman")
 
@@ -639,8 +637,8 @@ class Connection(asyncio.Protocol):
         return f"Connection({state})"
 
 
-def _too_many_bodies(most: int) -> Overloaded:
-    return Overloaded(
+def _too_many_bodies(most: int) -> TooManyBodies:
+    return TooManyBodies(
         f"request bodies of more than {most} bytes are under way (server.bodies_mb)",
         retry_after_s=1.0,
     )

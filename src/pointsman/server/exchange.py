@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import Protocol
 
-from pointsman.errors import BodyTooLarge, InvalidRequest, PointsmanError
+from pointsman.errors import BodyTooLarge, InvalidRequest, Overloaded, PointsmanError
 
 JSON = b"application/json"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -32,6 +32,10 @@ STATUS_LINES: Mapping[int, bytes] = {
 
 class ClientGone(Exception):
     """The client left; there is nobody to answer."""
+
+
+class TooManyBodies(Overloaded):
+    """The worker holds as many bytes of bodies as it may."""
 
 
 class Line(Protocol):
