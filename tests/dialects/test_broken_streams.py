@@ -132,3 +132,14 @@ def test_an_error_inside_a_200_is_judged_as_its_status_would_be(
     failure = in_stream(error)
     assert (failure.kind, failure.code, failure.status) == (kind, code, status)
     assert failure.maybe_billed is billed
+
+
+@pytest.mark.parametrize("name", ["openai tap", "anthropic tap"])
+def test_an_event_without_data_does_not_pass_but_a_comment_does(name: str) -> None:
+    make, said, _ = READERS[name]
+    reader: Any = make()
+    reader.feed(said("one"))
+    for nothing in (b"data:\n\n", b"event: ping\n\n", b"id: 7\n\n", b"retry: 5\ndata:\n\n"):
+        assert reader.feed(nothing) == b""
+    assert reader.feed(b": still here\n\n") == b": still here\n\n"
+    assert reader.feed(said("two"))

@@ -143,6 +143,12 @@ def parse_event(raw: bytes) -> SseEvent:
     return raw, name, data[0] if len(data) == 1 else b"\n".join(data)
 
 
+def is_comment(raw: bytes) -> bool:
+    """Is a block without data one that every client skips? By the standard an event without data
+    is none at all, but the SDKs read its data, and fall over it."""
+    return raw[:1] in b":\r\n"
+
+
 def _refuse_above_limit(size: int) -> None:
     if size > MAX_EVENT_BYTES:
         raise ProviderFailure(

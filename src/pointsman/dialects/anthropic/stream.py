@@ -15,7 +15,7 @@ from pointsman.dialects.anthropic.frame import Block, Frame, decode
 from pointsman.dialects.anthropic.reply import FINISH
 from pointsman.dialects.counts import anthropic_usage
 from pointsman.dialects.failures import cut_short, fields_of, in_stream, require_utf8
-from pointsman.dialects.sse import Splitter
+from pointsman.dialects.sse import Splitter, is_comment
 from pointsman.domain.reply import (
     Event,
     Finished,
@@ -152,8 +152,9 @@ class AnthropicTap(Watch):
             for raw, name, content in self._splitter.feed(data):
                 if not raw.isascii():
                     require_utf8(raw)
-                self.observe(name, content)
-                passed.append(raw)
+                if content or is_comment(raw):
+                    self.observe(name, content)
+                    passed.append(raw)
                 if self.ended:
                     break
         except ProviderFailure as failure:

@@ -14,7 +14,7 @@ from pointsman.dialects.failures import cut_short, fields_of, in_stream, require
 from pointsman.dialects.openai_chat.calls import CallIndex
 from pointsman.dialects.openai_chat.chunk import Chunk, Delta, Piece, decode, decode_piece
 from pointsman.dialects.openai_chat.reply import FINISH
-from pointsman.dialects.sse import Splitter
+from pointsman.dialects.sse import Splitter, is_comment
 from pointsman.domain.reply import (
     Event,
     Finished,
@@ -163,7 +163,10 @@ class OpenAITap(Watch):
             for raw, name, content in self._splitter.feed(data):
                 if not raw.isascii():
                     require_utf8(raw)
-                if not self._is_ours(self.observe(name, content)):
+                if not content:
+                    if is_comment(raw):
+                        passed.append(raw)
+                elif not self._is_ours(self.observe(name, content)):
                     passed.append(raw)
                 if self.done:
                     break
