@@ -31,6 +31,8 @@ from pointsman.pipeline.build import DeploymentStack, deployment_stack
 from pointsman.pipeline.dispatch import Dispatch
 from pointsman.pipeline.outage import ChangeListener, silent
 from pointsman.pipeline.provider_health import ProviderHealth
+from pointsman.pipeline.resume import Resume
+from pointsman.pipeline.service import Service
 from pointsman.providers.keys import KeyChain, keys_of
 from pointsman.providers.preload import History
 from pointsman.providers.transport import Transport, TransportLimits
@@ -96,8 +98,19 @@ def account_of(
     route: Route, stacks: Mapping[str, DeploymentStack], retries: RetryBudgets, parts: Parts
 ) -> Account:
     """A route's stack."""
-    dispatch = Dispatch(route, stacks, parts.clock, parts.rng, retries)
-    return Account(dispatch, parts.clock, route.name, baseline_of(route), parts.keep)
+    inner: Service = Dispatch(route, stacks, parts.clock, parts.rng, retries)
+    if route.resume:
+        inner = Resume(inner, parts.clock, retries, route.fallback.max_attempts)
+    return Account(inner, parts.clock, route.name, baseline_of(route), parts.keep)
+
+
+def dispatch_of(account: Account) -> Dispatch:
+    """The innermost of a route's stack."""
+    inner = account.inner
+    if isinstance(inner, Resume):
+        inner = inner.inner
+    assert isinstance(inner, Dispatch)
+    return inner
 
 
 def retries_of(settings: RetrySettings) -> RetryBudgets:

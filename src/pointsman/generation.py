@@ -15,6 +15,7 @@ from pointsman.composition import (
     Parts,
     account_of,
     chain_of,
+    dispatch_of,
     provider_of,
     retries_of,
     stack_of,
@@ -30,7 +31,6 @@ from pointsman.errors import PermissionDenied
 from pointsman.pipeline.account import Account
 from pointsman.pipeline.build import DeploymentStack
 from pointsman.pipeline.call import Call
-from pointsman.pipeline.dispatch import Dispatch
 from pointsman.pipeline.provider_health import ProviderHealth
 from pointsman.providers.keys import KeyChain, keys_of
 from pointsman.routing.failover import plan_of
@@ -127,8 +127,7 @@ class Generation:
         What a configuration that passed every check still breaks, it breaks here.
         """
         for name, account in self._routes.items():
-            dispatch = account.inner
-            assert isinstance(dispatch, Dispatch)
+            dispatch = dispatch_of(account)
             decision = decide(
                 dispatch.policy, name, TYPICAL, dispatch.route.deployments, {}, random.Random(0)
             )
@@ -192,8 +191,7 @@ class Generation:
 
     def explain(self, call: Call) -> JsonObject:
         """Decide without calling anybody, and tell why."""
-        dispatch = self.stack_for(call).inner
-        assert isinstance(dispatch, Dispatch)
+        dispatch = dispatch_of(self.stack_for(call))
         features = dispatch.features(call)
         told = explain(dispatch.consider(features, random.Random(0), 0))
         told["features"] = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any
@@ -145,14 +145,19 @@ def configuration(openai: FaultProvider, claude: FaultProvider) -> dict[str, Any
     }
 
 
-@pytest.fixture
-async def house() -> AsyncIterator[House]:
+@asynccontextmanager
+async def open_house(
+    change: Callable[[dict[str, Any]], None] = lambda config: None,
+) -> AsyncIterator[House]:
+    """A house whose configuration `change` has had its way with."""
     async with AsyncExitStack() as stack:
         openai = await stack.enter_async_context(FaultProvider())
         claude = await stack.enter_async_context(FaultProvider())
         ledger = MemoryLedger()
+        config = configuration(openai, claude)
+        change(config)
         gateway = Gateway.from_config(
-            configuration(openai, claude),
+            config,
             env={"E2E_KEY": KEY, "PROVIDER_KEY": "sk-provider-canary-123456"},
             ledger=ledger,
         )
@@ -164,3 +169,9 @@ async def house() -> AsyncIterator[House]:
         stack.push_async_callback(server.close)
         client = await stack.enter_async_context(aiohttp.ClientSession())
         yield House(openai, claude, gateway, ledger, url, client, server)
+
+
+@pytest.fixture
+async def house() -> AsyncIterator[House]:
+    async with open_house() as house:
+        yield house

@@ -27,7 +27,7 @@ from pointsman.ledger.entries import Attempt
 from pointsman.pipeline.call import Call
 from pointsman.pipeline.resume import Resume
 from pointsman.pipeline.service import Reply
-from pointsman.routing.retries import UNLIMITED, RetryBudget
+from pointsman.routing.retries import UNLIMITED, RetryBudgets
 from pointsman.testing.clock import FakeClock, settle
 from pointsman.testing.services import make_call, make_deployment
 
@@ -245,7 +245,7 @@ async def test_where_nobody_continues_the_client_is_told_the_first_failure(
         "deadline": DeadlineExceeded("late"),
     }
     provider = Provider(clock, [[*text(SAID), CUT], after.get(what, AllFailed("not asked"))])
-    retries = RetryBudget(0, 10, 0) if what == "retry budget" else UNLIMITED
+    retries = RetryBudgets(0, 10, 0) if what == "retry budget" else UNLIMITED
     layer = Resume(provider, clock, retries, 1 if what == "attempts" else 3)
     async with await layer(ask()) as reply:
         with pytest.raises(ProviderFailure) as told:
