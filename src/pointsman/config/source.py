@@ -88,12 +88,13 @@ class Source:
         # next look. What else the file names is known only then: with new names, once more.
         while True:
             watched = self._files | {path}
-            self._seen = self._contents.look(watched, afresh=True)
+            seen = self._contents.look(watched, afresh=True)
             named: set[Path] = set()
             try:
                 loaded = read(path, self._env, files=named)
             finally:
                 self._files = named
+                self._seen = {each: seen[each] for each in seen if each in named | {path}}
             if named <= watched:
                 return loaded.settings
 
