@@ -18,6 +18,7 @@ from pointsman.errors import (
     AllFailed,
     ContextTooLong,
     DeadlineExceeded,
+    Overloaded,
     PointsmanError,
     ProviderFailure,
 )
@@ -27,6 +28,9 @@ from pointsman.pipeline.service import Reply, Service
 
 CLIENT_CLOSED = 499
 """What logs and ledger show where the client left (nginx's code; nobody receives it)."""
+
+DRAINING = "draining"
+"""What a cancellation carries where the server stops and not the client."""
 
 GONE = frozenset({"abandoned", "client_closed"})
 """How a stream says that its reader left, or stopped reading."""
@@ -60,8 +64,11 @@ class Account:
     async def __call__(self, call: Call) -> Reply:
         try:
             reply = await self.inner(call)
-        except asyncio.CancelledError:
-            self._enter(call, "abandoned", CLIENT_CLOSED, "client_closed")
+        except asyncio.CancelledError as cancelled:
+            if DRAINING in cancelled.args:
+                self._enter(call, "rejected", Overloaded.status, DRAINING)
+            else:
+                self._enter(call, "abandoned", CLIENT_CLOSED, "client_closed")
             raise
         except PointsmanError as error:
             error.attempts = len(call.trail.attempts)

@@ -108,6 +108,7 @@ class HttpServer:
     async def finish(self, seconds: float) -> None:
         """Wait until no exchange is under way. What still is after `seconds` is ended: streams
         with an error event, all others by 503; both say "draining"."""
+        self.drain()
         if await self._is_quiet_within(seconds):
             return
         for connection in tuple(self._connections):
