@@ -74,6 +74,7 @@ async def test_where_nobody_continues_the_stream_ends_with_its_error(resuming: H
     got = await resuming.chat(stream=True)
     last = got.events()[-1]
     assert last["error"]["code"] == "upstream_disconnected"
+    assert last["attempts"] == 2
     (entry,) = await resuming.told()
     assert len(entry.attempts) == 2
     assert entry.outcome == entry.attempts[0].outcome

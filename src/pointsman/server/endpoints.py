@@ -237,6 +237,8 @@ class Endpoints:
         except PointsmanError as error:
             if error.code == GONE:
                 return
+            reply.close()  # The attempt under way is told of as one that was made.
+            error.attempts = len(call.trail.attempts)
             write(dialect.render_stream_error(error, exchange.id))
         except asyncio.CancelledError:
             if not exchange.gone:
