@@ -9,7 +9,9 @@ from msgspec.structs import replace
 
 from pointsman.domain.deployment import Deployment, Limits
 from pointsman.domain.usage import Price, Rates
-from pointsman.routing.filters import ASKED, FILTERS, Constraints, is_plain, matches
+from pointsman.routing.estimate import expect
+from pointsman.routing.filters import ASKED, FILTERS, Constraints, matches
+from pointsman.routing.sift import sift, terms_of
 from pointsman.routing.signals import COLD, DeploymentState, RequestFeatures
 
 USD = 10**9
@@ -197,6 +199,22 @@ CASES: list[tuple[str, dict[str, object], dict[str, object], DeploymentState, Co
     ("slots", {}, {}, DeploymentState(in_flight=3), Constraints(), ""),
     ("slots", {}, {}, DeploymentState(in_flight=4), Constraints(), "all 4 of its slots"),
     ("slots", {}, {}, DeploymentState(headroom=0.0), Constraints(), "a minute are used up"),
+    (
+        "slots",
+        {},
+        {},
+        DeploymentState(headroom=0.0, free_in_s=4.2),
+        Constraints(),
+        "free again in 4.2 s",
+    ),
+    (
+        "slots",
+        {},
+        {},
+        DeploymentState(in_flight=3, headroom=0.0, bears=3),
+        Constraints(),
+        "bears 3 attempts at once",
+    ),
     ("rule", {}, {}, COLD, Constraints(rule="r", rule_tiers=("workhorse",)), ""),
     (
         "rule",
@@ -277,7 +295,7 @@ def test_a_pattern_is_a_name_a_model_or_a_provider(pattern: str, fits: bool) -> 
     needs=st.sampled_from([frozenset({"chat"}), frozenset({"chat", "vision"})]),
     require=st.sampled_from([frozenset[str](), frozenset({"chat"})]),
 )
-def test_the_short_cut_never_lets_pass_what_a_filter_keeps_out(
+def test_sifting_says_what_the_filters_and_the_estimate_say(
     window: int | None,
     longest: int | None,
     slots: int | None,
@@ -308,6 +326,18 @@ def test_the_short_cut_never_lets_pass_what_a_filter_keeps_out(
         in_flight=1, share=share, headroom=headroom, ttft_s=ttft, token_scale=scale
     )
     demands = Constraints(require=require)
-    if is_plain(features, deployment, state, demands):
-        always = [check for name, check in FILTERS.items() if name not in ASKED]
-        assert [check(features, deployment, state, demands) for check in always] == [None] * 5
+    lineup, rejected = sift(
+        demands, features, [deployment], [terms_of(deployment)], {deployment.name: state}
+    )
+    always = [(name, check) for name, check in FILTERS.items() if name not in ASKED]
+    reasons = [(name, check(features, deployment, state, demands)) for name, check in always]
+    objections = [(name, reason) for name, reason in reasons if reason is not None]
+    if objections:
+        assert [(each.filter, each.reason) for each in rejected] == objections[:1]
+        assert not lineup.deployments
+    else:
+        assert not rejected
+        assert lineup.deployments == [deployment]
+        cost, seconds = expect(features, deployment, state)
+        assert lineup.costs == [cost]
+        assert lineup.seconds == pytest.approx([seconds])

@@ -7,11 +7,12 @@ import pytest
 from pointsman.domain.deployment import Deployment, Tier
 from pointsman.domain.usage import FREE, Price, Rates
 from pointsman.routing.estimate import expect, expected_cost
-from pointsman.routing.scorers import SCORERS, Option, Ranks
+from pointsman.routing.scorers import SCORERS, Lineup, Ranks
 from pointsman.routing.signals import COLD, DeploymentState, RequestFeatures, Task
 
 USD = 10**9
 ASKS = RequestFeatures(1_000, 200, 500, needs=frozenset({"chat"}))
+Option = tuple[Deployment, DeploymentState, int | None, float]
 RANKS = Ranks(tiers={"workhorse": 1.0, "frontier": 0.5, "local": 0.0}, order={"a": 1.0, "b": 0.5})
 
 
@@ -39,17 +40,13 @@ def option(
         weight=weight,
         quality=quality,
     )
-    return Option(
-        deployment,
-        state,
-        expected_cost(features, deployment, state),
-        expect(features, deployment, state)[1],
-    )
+    return deployment, state, *expect(features, deployment, state)
 
 
 def score(name: str, *options: Option, task: Task = "chat") -> list[float]:
     features = RequestFeatures(1_000, 200, 500, needs=frozenset({"chat"}), task=task)
-    return SCORERS[name](features, options, RANKS)
+    deployments, states, costs, seconds = zip(*options, strict=True)
+    return SCORERS[name](features, Lineup(deployments, states, costs, seconds), RANKS)
 
 
 @pytest.mark.parametrize("name", SCORERS)
@@ -69,7 +66,7 @@ def test_the_cheapest_gets_one_and_the_dearest_nothing() -> None:
 
 
 def test_an_unknown_price_is_never_taken_for_free() -> None:
-    free = option()._replace(deployment=option().deployment, cost_nano=0)
+    free = (option()[0], COLD, 0, 1.0)
     assert score("cost", option(usd=None), option(usd=(15, 75)), free) == [
         0.0,
         pytest.approx(0.0),
@@ -99,7 +96,7 @@ def test_time_grows_with_the_expected_answer() -> None:
 
 def test_a_half_measured_deployment_takes_the_rest_from_its_tier() -> None:
     half = option(state=DeploymentState(ttft_s=0.1, samples=1))
-    assert half.seconds == pytest.approx(0.1 + 200 * 0.008)
+    assert half[3] == pytest.approx(0.1 + 200 * 0.008)
 
 
 def test_the_idle_one_with_headroom_scores_more() -> None:
@@ -160,3 +157,39 @@ def test_the_estimate_uses_the_models_own_tokens_and_price_steps() -> None:
     scaled = DeploymentState(token_scale=1.3)
     assert expected_cost(ASKS, deployment, scaled) == 2 * 1_301_000 + 4_000_000
     assert expected_cost(ASKS, Deployment("b", "b", "b", "local", "openai", FREE), COLD) == 0
+
+
+def test_who_is_twice_as_slow_counts_as_twice_as_busy() -> None:
+    slow = DeploymentState(ttft_s=2.0, per_token_s=0.0, samples=9)
+    quick = DeploymentState(ttft_s=1.0, per_token_s=0.0, samples=9)
+    busy = DeploymentState(ttft_s=1.0, per_token_s=0.0, samples=9, in_flight=1)
+    assert score("balance", option(state=slow), option(state=busy)) == pytest.approx([1, 1], 0.01)
+    idle, half = score("balance", option(state=quick), option(state=busy))
+    assert idle == 1.0
+    assert half == pytest.approx(0.5)
+    light, heavy = score("balance", option(state=quick), option(weight=4, state=busy))
+    assert light == pytest.approx(0.5)
+    assert heavy == 1.0
+
+
+@pytest.mark.parametrize("name", ["load", "balance"])
+def test_requests_that_wait_at_a_server_count_as_much_as_our_own(name: str) -> None:
+    queued = DeploymentState(in_flight=1, waiting=2)
+    assert score(name, option(state=queued), option()) == [pytest.approx(0.25), 1.0]
+
+
+@pytest.mark.parametrize("name", ["latency", "balance"])
+def test_failing_fast_does_not_look_fast(name: str) -> None:
+    failing = DeploymentState(ttft_s=0.01, per_token_s=0.0, samples=9, penalty_s=5.0)
+    well = DeploymentState(ttft_s=1.0, per_token_s=0.01, samples=9)
+    bad, good = score(name, option(state=failing), option(state=well))
+    assert bad < good
+
+
+def test_a_long_prompt_is_expected_to_begin_later_where_nothing_was_measured() -> None:
+    long = RequestFeatures(30_000, 200, 500, needs=frozenset({"chat"}))
+    deployment = option()[0]
+    short_s, long_s = (expect(asked, deployment, COLD)[1] for asked in (ASKS, long))
+    assert long_s > short_s + 1
+    measured = DeploymentState(ttft_s=0.5, per_token_s=0.0)
+    assert expect(long, deployment, measured)[1] == 0.5

@@ -15,6 +15,7 @@ from pointsman.routing.features import Questions
 from pointsman.routing.filters import Constraints, matches
 from pointsman.routing.pickers import PICKERS, Odds
 from pointsman.routing.scorers import MEASURED, SCORERS, Ranks, Scorer
+from pointsman.routing.sift import Terms, terms_of
 from pointsman.routing.signals import Task
 from pointsman.routing.spec import Condition, PickerName, PolicySpec, RuleSpec
 from pointsman.routing.strategies import PREFERENCES, STRATEGIES
@@ -52,11 +53,14 @@ class Rule:
 class Policy:
     """A route's way to choose, ready to be asked by `decide`.
 
-    questions: what has to be read out of the content. notes: what an operator should know and
+    terms: what of `deployments` never changes, taken apart once (sift.py). questions: what has to
+    be read out of the content. notes: what an operator should know and
     `check` prints, such as a constraint that no deployment of the route can meet.
     """
 
     spec: PolicySpec
+    deployments: Sequence[Deployment]
+    terms: tuple[Terms, ...]
     questions: Questions
     constraints: Constraints
     variants: Mapping[Preference | None, Variant]
@@ -116,6 +120,8 @@ def compile_policy(spec: PolicySpec, deployments: Sequence[Deployment]) -> Polic
     ways = (variants, *(rule.variants for rule in rules))
     return Policy(
         spec=spec,
+        deployments=deployments,
+        terms=tuple(terms_of(each) for each in deployments),
         questions=Questions(
             task=any(when.task for when in asked)
             or any(STRATEGIES[way[None].strategy].reads_task for way in ways)

@@ -247,11 +247,18 @@ def slots(
     state: DeploymentState,
     constraints: Constraints,
 ) -> str | None:
-    """Leave out deployments that have no slot, request or token of their limits left."""
+    """Leave out deployments that have no slot, request or token of their limits left: declared,
+    said by the provider, or learnt."""
     most = deployment.limits.max_in_flight
     if most is not None and state.in_flight >= most:
         return f"all {most} of its slots are taken"
-    return None if state.headroom > 0 else "its requests or tokens a minute are used up"
+    if state.headroom > 0:
+        return None
+    if state.free_in_s > 0:
+        return f"its requests or tokens a minute are used up, free again in {state.free_in_s:.1f} s"
+    if state.bears is not None and state.in_flight >= state.bears:
+        return f"it bears {state.bears} attempts at once just now (learnt), all are under way"
+    return "its requests or tokens a minute are used up"
 
 
 FILTERS: Final[Mapping[str, Filter]] = {
@@ -269,38 +276,6 @@ FILTERS: Final[Mapping[str, Filter]] = {
 }
 """In this order: what can never work before what does not work now, so that a rejection names
 the lasting reason."""
-
-
-def is_plain(
-    features: RequestFeatures,
-    deployment: Deployment,
-    state: DeploymentState,
-    constraints: Constraints,
-) -> bool:
-    """Would none of the filters that always run object? One look in place of five calls.
-
-    False says nothing: then the filters themselves are asked. (A test holds it to them.)
-    """
-    limits = deployment.limits
-    window, longest = limits.context_tokens, limits.output_tokens
-    answer = features.max_output_tokens
-    return (
-        state.share > 0
-        and state.headroom > 0
-        and not constraints.require
-        and features.needs <= deployment.capabilities
-        and (longest is None or answer <= longest)
-        and (
-            window is None
-            or (features.input_tokens + 1) * state.token_scale * CONTEXT_SAFETY
-            + (answer or features.output_tokens)
-            + 1
-            <= window
-        )
-        and (limits.max_in_flight is None or state.in_flight < limits.max_in_flight)
-        and features.remaining_s > 0
-        and (state.ttft_s is None or state.ttft_s <= features.remaining_s)
-    )
 
 
 ASKED: Final[Mapping[str, Asked]] = {

@@ -5,8 +5,10 @@ Theory
 A picker returns the probability of every candidate; one number in [0, 1) then decides. So the
 propensity that the ledger keeps is exact by construction, exploration is a mixture of two odds,
 and a decision is determined by its random number. Round robin is uniform odds with the turn's
-place on the circle instead of a random number. A breaker's `share` below 1 (a deployment on its
-way back) lowers the odds in every picker, so that it gets about that share of its traffic.
+place on the circle instead of a random number.
+
+A breaker's `share` below 1 (a deployment on its way back) lowers the odds in every picker, so that
+it gets that share of its traffic, and the others get the rest in proportion to their own odds.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from itertools import accumulate
 from math import log
 from typing import Final, NamedTuple, Protocol
 
-from pointsman.routing.scorers import Option
+from pointsman.routing.scorers import Lineup
 
 TIE: Final = 1e-9
 """Scores closer than this are equal."""
@@ -35,21 +37,21 @@ class Random(Protocol):
 
 
 class Pool(NamedTuple):
-    """The candidates as a picker sees them, in the route's order: options and their scores."""
+    """The candidates as a picker sees them, in the route's order."""
 
-    options: Sequence[Option]
+    lineup: Lineup
     scores: Sequence[float]
     session: str | None = None
 
     @property
     def shares(self) -> list[float]:
         """What the breakers let through, in (0, 1]."""
-        return [option.state.share for option in self.options]
+        return [state.share for state in self.lineup.states]
 
     @property
     def weights(self) -> list[float]:
-        """Declared weights, each lowered to what its breaker lets through."""
-        return [option.deployment.weight * option.state.share for option in self.options]
+        """Declared weights."""
+        return [deployment.weight for deployment in self.lineup.deployments]
 
 
 Odds = Callable[[Pool], list[float]]
@@ -58,15 +60,14 @@ Odds = Callable[[Pool], list[float]]
 def best(pool: Pool) -> list[float]:
     """Take the highest score; ties are drawn evenly. One on its way back is taken with the
     probability of its share, else the next score's turn comes."""
-    options, scores = pool.options, pool.scores
+    scores, states = pool.scores, pool.lineup.states
     odds = [0.0] * len(scores)
     limit = max(scores) - TIE
     first = [i for i, score in enumerate(scores) if score >= limit]
-    if all(options[i].state.share >= 1 for i in first):
+    if min([states[i].share for i in first]) >= 1:
         for i in first:
             odds[i] = 1 / len(first)
         return odds
-    shares = pool.shares
     reach = 1.0
     ranked = sorted(range(len(scores)), key=scores.__getitem__, reverse=True)
     start = 0
@@ -75,8 +76,9 @@ def best(pool: Pool) -> list[float]:
         while end < len(ranked) and scores[ranked[end]] >= scores[ranked[start]] - TIE:
             end += 1
         group = ranked[start:end]
-        for i in group:
-            odds[i] = reach * min(1.0, shares[i]) / len(group)
+        shares = [min(1.0, states[i].share) for i in group]
+        for i, odd in zip(group, _lowered([1 / len(group)] * len(group), shares), strict=True):
+            odds[i] = reach * odd * max(shares)
         reach -= sum(odds[i] for i in group)
         start = end
     return _normalised(odds)
@@ -84,12 +86,13 @@ def best(pool: Pool) -> list[float]:
 
 def weighted(pool: Pool) -> list[float]:
     """Draw by declared weight; evenly where all weights are 0."""
-    return _normalised(pool.weights)
+    return _lowered(_normalised(pool.weights), pool.shares)
 
 
 def evenly(pool: Pool) -> list[float]:
     """Draw evenly."""
-    return _normalised(pool.shares)
+    n = len(pool.scores)
+    return _lowered([1 / n] * n, pool.shares)
 
 
 def power_of_two(pool: Pool) -> list[float]:
@@ -97,23 +100,32 @@ def power_of_two(pool: Pool) -> list[float]:
 
     Odds of the one with `below` candidates under it and `ties` beside it among n:
     (2 * below + ties) / (n * (n - 1)). After Mitzenmacher, The Power of Two Choices (2001).
+    One on its way back is idle and would win every draw: it gets its share of an even part at
+    most (slow start; after Envoy's, which scales the weight).
     """
     n = len(pool.scores)
     if n == 1:
         return [1.0]
-    ranked = sorted(range(n), key=pool.scores.__getitem__)
-    shares = pool.shares
+    scores = pool.scores
+    ranked = sorted(range(n), key=scores.__getitem__)
     odds = [0.0] * n
     start = 0
     while start < n:
         end = start
-        while end < n and pool.scores[ranked[end]] <= pool.scores[ranked[start]] + TIE:
+        while end < n and scores[ranked[end]] <= scores[ranked[start]] + TIE:
             end += 1
         for i in ranked[start:end]:
-            chance = (2 * start + (end - start - 1)) / (n * (n - 1))
-            odds[i] = chance * min(1.0, shares[i])
+            odds[i] = (2 * start + (end - start - 1)) / (n * (n - 1))
         start = end
-    return _normalised(odds)
+    shares = pool.shares
+    if min(shares) >= 1:
+        return odds
+    part = 1 / n
+    most = [
+        1.0 if own >= 1 or odd <= part else part / odd
+        for own, odd in zip(shares, odds, strict=True)
+    ]
+    return _lowered(odds, [own * top for own, top in zip(shares, most, strict=True)])
 
 
 def sticky(pool: Pool) -> list[float]:
@@ -125,8 +137,8 @@ def sticky(pool: Pool) -> list[float]:
     if pool.session is None:
         return weighted(pool)
     pulls = [
-        weight / -log(_unit(pool.session, option.deployment.name))
-        for weight, option in zip(pool.weights, pool.options, strict=True)
+        weight / -log(_unit(pool.session, deployment.name))
+        for weight, deployment in zip(_lowered_weights(pool), pool.lineup.deployments, strict=True)
     ]
     chosen = max(range(len(pulls)), key=pulls.__getitem__)
     odds = [0.0] * len(pulls)
@@ -134,11 +146,42 @@ def sticky(pool: Pool) -> list[float]:
     return odds
 
 
+def _lowered_weights(pool: Pool) -> list[float]:
+    """Weights that give one on its way back its share of its sessions: w' / (w' + others) is
+    share * w / (w + others)."""
+    weights, shares = pool.weights, pool.shares
+    if min(shares) >= 1:
+        return weights
+    total = sum(weights)
+    return [
+        weight
+        if share >= 1 or weight >= total
+        else share * weight * (total - weight) / (total - share * weight)
+        for weight, share in zip(weights, shares, strict=True)
+    ]
+
+
 def _unit(session: str, name: str) -> float:
     """Hash into the open interval (0, 1); the same in every process."""
     text = f"{name}\0{session}".encode("utf-8", "surrogatepass")
     number = int.from_bytes(blake2b(text, digest_size=8).digest())
     return ((number >> 11) + 0.5) / (1 << 53)
+
+
+def _lowered(odds: Sequence[float], shares: Sequence[float]) -> list[float]:
+    """Lower the odds of those on their way back to their share of them; what that leaves goes to
+    the others, in proportion, or evenly where they had none."""
+    if min(shares) >= 1:
+        return list(odds)
+    lowered = [odd * share for odd, share in zip(odds, shares, strict=True)]
+    whole = [i for i, share in enumerate(shares) if share >= 1]
+    if not whole:
+        return _normalised(lowered if sum(lowered) > 0 else shares)
+    left = 1 - sum(lowered)
+    base = sum(odds[i] for i in whole)
+    for i in whole:
+        lowered[i] += left * (odds[i] / base if base > 0 else 1 / len(whole))
+    return lowered
 
 
 def _normalised(odds: Sequence[float]) -> list[float]:

@@ -7,17 +7,18 @@ deployments ──filters──▶ candidates ──scorers──▶ scores ─�
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import mul
 
 from pointsman.domain.content import Json, JsonObject
 from pointsman.domain.deployment import Deployment
 from pointsman.domain.money import format_usd
+from pointsman.routing.affinity import Read, kept, place_to_keep
 from pointsman.routing.compile import COLD_BELOW, Policy, Variant, compile_policy
 from pointsman.routing.decision import Candidate, Decision, Rejection
-from pointsman.routing.estimate import expect
-from pointsman.routing.filters import ASKED, FILTERS, Constraints, is_plain
 from pointsman.routing.pickers import Pool, Random, draw, explored, place_of
-from pointsman.routing.scorers import Option
-from pointsman.routing.signals import COLD, DeploymentState, RequestFeatures
+from pointsman.routing.scorers import Lineup
+from pointsman.routing.sift import sift, terms_of
+from pointsman.routing.signals import DeploymentState, RequestFeatures
 from pointsman.routing.spec import Condition
 from pointsman.routing.strategies import PREFERENCES, STRATEGIES
 
@@ -32,8 +33,8 @@ __all__ = [
     "screen",
 ]
 
-_STEPS = tuple((name, check, ASKED.get(name)) for name, check in FILTERS.items())
-_ALWAYS = len(FILTERS) - len(ASKED)
+AFFINITY = "affinity"
+"""The picker of a decision that keeps a conversation where its beginning was read."""
 
 
 def decide(
@@ -52,10 +53,12 @@ def decide(
     """
     rule = next((r for r in policy.rules if applies(r.when, features)), None)
     variant = (rule or policy).variants[features.prefer]
-    options, rejected = _sift(
-        rule.constraints if rule else policy.constraints, features, deployments, states
-    )
-    if not options:
+    # A route's deployments are known; those of a test or of a part of the route are not.
+    is_known = deployments is policy.deployments
+    terms = policy.terms if is_known else [terms_of(each) for each in deployments]
+    constraints = rule.constraints if rule else policy.constraints
+    lineup, rejected = sift(constraints, features, deployments, terms, states)
+    if not lineup.deployments:
         return Decision(
             route=route_name,
             strategy=variant.strategy,
@@ -67,26 +70,25 @@ def decide(
             why=_nobody(rejected),
         )
     # By columns, not by candidates: one pass per scorer, and the rows fall out of a zip.
-    sums = [0.0] * len(options)
-    columns: list[list[float]] = []
-    for _, weight, scorer in variant.scorers:
-        column = scorer(features, options, policy.ranks)
-        columns.append(column)
-        sums = [total + weight * part for total, part in zip(sums, column, strict=True)]
-    scores = [total if total < 1.0 else 1.0 for total in sums]  # rounding may add a little
-    odds = _odds(variant, features, options, scores)
+    columns = [scorer(features, lineup, policy.ranks) for _, _, scorer in variant.scorers]
+    parts = list(zip(*columns, strict=True))
+    scores = _weighed(variant.names, parts)
+    odds = _odds(variant, features, lineup, scores)
+    picker: str = variant.picker
+    if features.read_by is not None:
+        read, names = Read(*features.read_by), variant.names
+        place = place_to_keep(read, features, lineup, scores, names, columns)
+        if place is not None:
+            odds, picker = kept(odds, place, lineup.states[place].share), AFFINITY
     point = place_of(turn, odds) if variant.picker == "round_robin" else rng.random()
     first = draw(odds, point)
-    order = sorted(range(len(options)), key=scores.__getitem__, reverse=True)
-    order.remove(first)
-    order.insert(0, first)
-    parts = list(zip(*columns, strict=True))
+    order = sorted(range(len(scores)), key=scores.__getitem__, reverse=True)
+    if order[0] != first:
+        order.remove(first)
+        order.insert(0, first)
+    passed, _, costs, seconds = lineup
     candidates = tuple(
-        [
-            Candidate(deployment, scores[i], parts[i], cost, seconds)
-            for i in order
-            for deployment, _, cost, seconds in (options[i],)
-        ]
+        [Candidate(passed[i], scores[i], parts[i], costs[i], seconds[i]) for i in order]
     )
     return Decision(
         route=route_name,
@@ -94,10 +96,10 @@ def decide(
         candidates=candidates,
         rejected=tuple(rejected),
         propensity=odds[first],
-        picker=variant.picker,
+        picker=picker,
         scorers=variant.names,
         rule=rule.name if rule else "",
-        why=_why(variant, candidates, rejected, odds[first]),
+        why=_why(variant, picker, candidates, rejected, odds[first]),
     )
 
 
@@ -110,35 +112,9 @@ def screen(
     """Put fallback targets from outside the route through the route's filters: (passed, not)."""
     rule = next((r for r in policy.rules if applies(r.when, features)), None)
     constraints = rule.constraints if rule else policy.constraints
-    options, rejected = _sift(constraints, features, deployments, states)
-    return tuple(option.deployment for option in options), tuple(rejected)
-
-
-def _sift(
-    constraints: Constraints,
-    features: RequestFeatures,
-    deployments: Sequence[Deployment],
-    states: Mapping[str, DeploymentState],
-) -> tuple[list[Option], list[Rejection]]:
-    steps = [
-        (name, check)
-        for name, check, asked in _STEPS
-        if asked is None or asked(features, constraints)
-    ]
-    options: list[Option] = []
-    rejected: list[Rejection] = []
-    always_only = len(steps) == _ALWAYS
-    for deployment in deployments:
-        state = states.get(deployment.name, COLD)
-        plain = always_only and is_plain(features, deployment, state, constraints)
-        for name, check in () if plain else steps:
-            reason = check(features, deployment, state, constraints)
-            if reason is not None:
-                rejected.append(Rejection(deployment, name, reason))
-                break
-        else:
-            options.append(Option(deployment, state, *expect(features, deployment, state)))
-    return options, rejected
+    terms = [terms_of(each) for each in deployments]
+    lineup, rejected = sift(constraints, features, deployments, terms, states)
+    return tuple(lineup.deployments), tuple(rejected)
 
 
 def applies(when: Condition, features: RequestFeatures) -> bool:
@@ -156,33 +132,60 @@ def applies(when: Condition, features: RequestFeatures) -> bool:
     )
 
 
-def _odds(
-    variant: Variant, features: RequestFeatures, options: Sequence[Option], scores: Sequence[float]
+def _weighed(
+    weights: Sequence[tuple[str, float]], parts: Sequence[tuple[float, ...]]
 ) -> list[float]:
-    odds = variant.odds(Pool(options, scores, features.session))
+    """The weighted means of the parts. Written out for as many as the strategies have: a sum in
+    a loop takes four times as long, and every request waits for it."""
+    # Rounding may add a little to 1.
+    match [weight for _, weight in weights]:
+        case [_]:
+            return [a if a < 1.0 else 1.0 for (a,) in parts]
+        case [u, v]:
+            scores = [u * a + v * b for a, b in parts]
+        case [u, v, w]:
+            scores = [u * a + v * b + w * c for a, b, c in parts]
+        case [u, v, w, x]:
+            scores = [u * a + v * b + w * c + x * d for a, b, c, d in parts]
+        case many:
+            scores = [sum(map(mul, many, row)) for row in parts]
+    return scores if max(scores) <= 1.0 else [min(1.0, score) for score in scores]
+
+
+def _odds(
+    variant: Variant, features: RequestFeatures, lineup: Lineup, scores: Sequence[float]
+) -> list[float]:
+    odds = variant.odds(Pool(lineup, scores, features.session))
     if variant.explore <= 0:
         return odds
     cold = [
         i
-        for i, option in enumerate(options)
-        if option.state.samples < COLD_BELOW and option.state.share >= 1
+        for i, state in enumerate(lineup.states)
+        if state.samples < COLD_BELOW and state.share >= 1
     ]
     if cold and variant.explore_tier_only:
-        top = options[max(range(len(scores)), key=scores.__getitem__)].deployment.tier
-        cold = [i for i in cold if options[i].deployment.tier == top]
-    return explored(odds, cold, variant.explore)
+        tiers = [deployment.tier for deployment in lineup.deployments]
+        top = tiers[max(range(len(scores)), key=scores.__getitem__)]
+        cold = [i for i in cold if tiers[i] == top]
+    return explored(odds, cold, variant.explore) if cold else odds
 
 
 def _why(
-    variant: Variant, candidates: Sequence[Candidate], rejected: Sequence[Rejection], odds: float
+    variant: Variant,
+    picker: str,
+    candidates: Sequence[Candidate],
+    rejected: Sequence[Rejection],
+    odds: float,
 ) -> str:
     chosen = candidates[0]
     best = chosen.score if len(candidates) == 1 else max(chosen.score, candidates[1].score)
     place = "the highest score" if chosen.score >= best else f"a score (the best has {best:.2f})"
     note = f"; {variant.note}" if variant.note else ""
+    if picker == AFFINITY:
+        note += "; its beginning was read there before"
     return (
         f"{variant.strategy}: {chosen.deployment.name} has {place}, {chosen.score:.2f}, among "
-        f"{len(candidates)}; picked by {variant.picker} with probability {odds:.2f}; "
+        f"{len(candidates)}; picked by {picker} with probability {odds:.2f}; "
         f"{len(rejected)} kept out{note}"
     )
 

@@ -34,13 +34,15 @@ TASKS: Final = frozenset(get_args(Task))
 """Tags that say what a deployment is good at."""
 
 
-class Option(NamedTuple):
-    """A deployment that passed the filters, with what is expected of it."""
+class Lineup(NamedTuple):
+    """The deployments that passed the filters, with what is expected of each; by columns, since
+    every scorer reads one or two of them for every request."""
 
-    deployment: Deployment
-    state: DeploymentState
-    cost_nano: int | None
-    seconds: float
+    deployments: Sequence[Deployment]
+    states: Sequence[DeploymentState]
+    costs: Sequence[int | None]
+    """Nano-USD, None for an unknown price."""
+    seconds: Sequence[float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,64 +53,88 @@ class Ranks:
     order: Mapping[str, float] = field(default_factory=dict)
 
 
-Scorer = Callable[[RequestFeatures, Sequence[Option], Ranks], list[float]]
+Scorer = Callable[[RequestFeatures, Lineup, Ranks], list[float]]
 
 
-def cost(features: RequestFeatures, options: Sequence[Option], ranks: Ranks) -> list[float]:
+def cost(features: RequestFeatures, lineup: Lineup, ranks: Ranks) -> list[float]:
     """Prefer the cheaper: 1 - ln(cost / cheapest) / span. An unknown price scores 0."""
-    costs = [nano for _, _, nano, _ in options]
-    known = [log(nano + COST_FLOOR) for nano in costs if nano is not None]
+    known = [log(nano + COST_FLOOR) for nano in lineup.costs if nano is not None]
     if not known:
-        return [0.0] * len(options)
+        return [0.0] * len(lineup.costs)
     least = min(known)
     span = max(max(known) - least, SPAN)
-    if len(known) == len(costs):
+    if len(known) == len(lineup.costs):
         return [1 - (value - least) / span for value in known]
-    return [0.0 if nano is None else 1 - (log(nano + COST_FLOOR) - least) / span for nano in costs]
+    return [
+        0.0 if nano is None else 1 - (log(nano + COST_FLOOR) - least) / span
+        for nano in lineup.costs
+    ]
 
 
-def latency(features: RequestFeatures, options: Sequence[Option], ranks: Ranks) -> list[float]:
+def latency(features: RequestFeatures, lineup: Lineup, ranks: Ranks) -> list[float]:
     """Prefer the sooner done: 1 - ln(seconds / fewest) / span, seconds = first content +
     E[output] * seconds per token; priors where nothing was measured; and the penalty for recent
     failures on top."""
-    logs = [log(option.seconds + option.state.penalty_s + SECONDS_FLOOR) for option in options]
+    logs = [
+        log(seconds + state.penalty_s + SECONDS_FLOOR)
+        for seconds, state in zip(lineup.seconds, lineup.states, strict=False)
+    ]
     least = min(logs)
     span = max(max(logs) - least, SPAN)
     return [1 - (value - least) / span for value in logs]
 
 
-def load(features: RequestFeatures, options: Sequence[Option], ranks: Ranks) -> list[float]:
-    """Prefer the idle: least load / own load * headroom, load = (in flight + 1) / weight.
+def load(features: RequestFeatures, lineup: Lineup, ranks: Ranks) -> list[float]:
+    """Prefer the idle: least load / own load * headroom, load = (in flight + waiting + 1) / weight.
     After Finagle's least-loaded balancer; headroom is the share of its limits still free."""
     loads = [
-        (option.state.in_flight + 1) / max(option.deployment.weight, 1e-6) for option in options
+        (state.in_flight + state.waiting + 1) / (deployment.weight or TINY_WEIGHT)
+        for state, deployment in zip(lineup.states, lineup.deployments, strict=False)
     ]
-    least = min(loads)
-    return [least / own * option.state.headroom for own, option in zip(loads, options, strict=True)]
+    return _least_first(loads, lineup.states)
 
 
-def quality(features: RequestFeatures, options: Sequence[Option], ranks: Ranks) -> list[float]:
+def balance(features: RequestFeatures, lineup: Lineup, ranks: Ranks) -> list[float]:
+    """Prefer who would be through with its work the soonest: least work / own work * headroom,
+    work = (seconds + penalty) * (in flight + waiting + 1) / weight.
+
+    After Finagle's peak-EWMA balancer: who is twice as slow gets half as many. The penalty for
+    recent failures stands in the time, so that failing fast is not taken for being fast."""
+    work = [
+        (seconds + state.penalty_s + SECONDS_FLOOR)
+        * (state.in_flight + state.waiting + 1)
+        / (deployment.weight or TINY_WEIGHT)
+        for seconds, state, deployment in zip(
+            lineup.seconds, lineup.states, lineup.deployments, strict=False
+        )
+    ]
+    return _least_first(work, lineup.states)
+
+
+def _least_first(work: Sequence[float], states: Sequence[DeploymentState]) -> list[float]:
+    least = min(work)
+    return [least / own * state.headroom for own, state in zip(work, states, strict=False)]
+
+
+def quality(features: RequestFeatures, lineup: Lineup, ranks: Ranks) -> list[float]:
     """Prefer the better: declared quality, else the tier's prior; 1 - (best - own) / span."""
     known = [
-        QUALITY_PRIORS[option.deployment.tier]
-        if option.deployment.quality is None
-        else option.deployment.quality
-        for option in options
+        QUALITY_PRIORS[deployment.tier] if deployment.quality is None else deployment.quality
+        for deployment in lineup.deployments
     ]
     best = max(known)
     span = max(best - min(known), QUALITY_SPAN)
     return [1 - (best - own) / span for own in known]
 
 
-def weight(features: RequestFeatures, options: Sequence[Option], ranks: Ranks) -> list[float]:
+def weight(features: RequestFeatures, lineup: Lineup, ranks: Ranks) -> list[float]:
     """Prefer the greater declared weight, as a share of the greatest."""
-    most = max(option.deployment.weight for option in options)
-    if most <= 0:
-        return [1.0] * len(options)
-    return [option.deployment.weight / most for option in options]
+    weights = [deployment.weight for deployment in lineup.deployments]
+    most = max(weights)
+    return [own / most for own in weights] if most > 0 else [1.0] * len(weights)
 
 
-def capability(features: RequestFeatures, options: Sequence[Option], ranks: Ranks) -> list[float]:
+def capability(features: RequestFeatures, lineup: Lineup, ranks: Ranks) -> list[float]:
     """Prefer the specialist: half for its tags, half for few idle capabilities.
 
     Tags: 1 where one names the task, 0 where they name other tasks only, 1/2 where they name
@@ -117,28 +143,31 @@ def capability(features: RequestFeatures, options: Sequence[Option], ranks: Rank
     """
     task, needed = features.task, 1 + len(features.needs)
     scores = []
-    for option in options:
-        tags = option.deployment.tags
+    for deployment in lineup.deployments:
+        tags = deployment.tags
         skill = 1.0 if task in tags else 0.5 if TASKS.isdisjoint(tags) else 0.0
-        idle = min(1.0, needed / (1 + len(option.deployment.capabilities)))
+        idle = min(1.0, needed / (1 + len(deployment.capabilities)))
         scores.append(0.5 * skill + 0.5 * idle)
     return scores
 
 
-def tier(features: RequestFeatures, options: Sequence[Option], ranks: Ranks) -> list[float]:
+def tier(features: RequestFeatures, lineup: Lineup, ranks: Ranks) -> list[float]:
     """Prefer tiers in the route's order: 1 for the first, evenly down; 0 for one not named."""
-    return [ranks.tiers.get(deployment.tier, 0.0) for deployment, _, _, _ in options]
+    tiers = ranks.tiers
+    return [tiers.get(deployment.tier, 0.0) for deployment in lineup.deployments]
 
 
-def order(features: RequestFeatures, options: Sequence[Option], ranks: Ranks) -> list[float]:
+def order(features: RequestFeatures, lineup: Lineup, ranks: Ranks) -> list[float]:
     """Prefer deployments in the route's order: 1 for the first, evenly down."""
-    return [ranks.order.get(option.deployment.name, 0.0) for option in options]
+    places = ranks.order
+    return [places.get(deployment.name, 0.0) for deployment in lineup.deployments]
 
 
 SCORERS: Final[Mapping[str, Scorer]] = {
     "cost": cost,
     "latency": latency,
     "load": load,
+    "balance": balance,
     "quality": quality,
     "weight": weight,
     "capability": capability,
@@ -146,5 +175,5 @@ SCORERS: Final[Mapping[str, Scorer]] = {
     "order": order,
 }
 
-MEASURED: Final = frozenset({"latency"})
+MEASURED: Final = frozenset({"latency", "balance"})
 """Scorers that know a deployment only once it has been tried: what exploration is for."""

@@ -41,6 +41,10 @@ class RequestFeatures(msgspec.Struct, frozen=True):
     session: str | None = None
     tags: Mapping[str, str] = msgspec.field(default_factory=dict)
     upper_tokens: int | None = None
+    beginning: tuple[bytes, ...] = ()
+    """What the request begins with, as affinity.chain_of tells it; () on routes without."""
+    read_by: tuple[str, int] | None = None
+    """Who read how many bytes of that before (affinity.Read), where somebody did."""
 
 
 SIZES: Final = (256, 1024, 4096, 16_384, 65_536)

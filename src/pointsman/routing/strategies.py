@@ -37,11 +37,13 @@ STRATEGIES: Final[Mapping[str, Strategy]] = {
     "round_robin": Strategy("each in turn", {"load": 1}, "round_robin", yields=False),
     "cost": Strategy("the cheapest for this request", {"cost": 0.96, "load": 0.04}),
     "latency": Strategy(
-        "the soonest done, by what was measured", {"latency": 0.8, "load": 0.2}, explore="pool"
+        "the soonest through, by what was measured and is under way",
+        {"balance": 1},
+        explore="pool",
     ),
     "load": Strategy(
-        "the less busy of two drawn by lot",
-        {"load": 0.7, "latency": 0.3},
+        "of two drawn by lot the sooner through, by what was measured and is under way",
+        {"balance": 1},
         "power_of_two",
         explore="pool",
     ),
