@@ -114,6 +114,7 @@ class Child:
         self._said += data
         if READY in self._said and not self.ready.is_set():
             self.ready.set()
+            _log.info("worker.ready pid=%d", self.process.pid)
             if self._is_stale:
                 self.signal(signal.SIGHUP)
         if not data:
