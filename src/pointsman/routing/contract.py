@@ -177,14 +177,14 @@ class EndRow(msgspec.Struct, frozen=True):
 MIXED: Final = EndRow("attempts failed in different ways", 502, "upstream_error", "no")
 LATE: Final = EndRow("the call's own deadline passed", 504, "deadline_exceeded", "no")
 COOLING: Final = EndRow(
-    "every deployment is cooling down after a 429",
+    "every deployment is cooling down after a 429, or its limits are used up",
     429,
     "upstream_rate_limited",
     "while the retry budget lasts",
     True,
 )
 UNAVAILABLE: Final = EndRow(
-    "every deployment is out: breakers, slots, limits; nobody was called",
+    "every deployment is out, at least one by its breaker; nobody was called",
     503,
     "upstream_unavailable",
     "while the retry budget lasts",

@@ -26,7 +26,7 @@ from pointsman.errors import DeadlineExceeded, NoCandidate, PointsmanError
 from pointsman.routing.contract import KINDS
 from pointsman.routing.plan import AMPLE, Failed, Means, Plan, plan_of
 from pointsman.routing.retries import UNLIMITED, Retries, RetryBudget
-from pointsman.routing.verdict import verdict
+from pointsman.routing.verdict import BUSY, verdict
 
 __all__ = [
     "AMPLE",
@@ -238,26 +238,28 @@ def _same_again(
     means: Means,
     may_wait: bool,
 ) -> Step | None:
-    """Find a deployment to try again: at once with backoff, or after the wait it asked for."""
-    if plan.retry_same <= 0:
-        return None
+    """Find a deployment to try again: at once with backoff, or after the wait it asked for.
+
+    One whose limits were used up was not called: it is waited for once, however often the same
+    one may be called again."""
     deployments = plan.everyone
     left_s = deadline - now - MARGIN_S
     latest = {failed.deployment: failed for failed in failures}
     soonest: Wait | None = None
     for name, failed in latest.items():
         count = sum(1 for each in failures if each.deployment == name)
-        if name not in deployments or count > plan.retry_same or failed.kind is None:
+        kind, hint = failed.kind, failed.error.retry_after_s
+        most = plan.retry_same if kind is not None else int(failed.error.code == BUSY)
+        if name not in deployments or count > most:
             continue
         if _late(name, means, left_s) or _dear(name, means):
             continue
-        hint = failed.error.retry_after_s
-        if hint is None and KINDS[failed.kind].again:
+        if hint is None and kind is not None and KINDS[kind].again:
             backoff = min(BACKOFF_MAX_S, BACKOFF_BASE_S * 2 ** (count - 1))
             return Try(deployments[name], min(backoff, left_s), cost)
-        if hint is None or not KINDS[failed.kind].waits:
+        if hint is None or (kind is not None and not KINDS[kind].waits):
             continue
-        seconds = failed.at + max(hint, COOL_S) - now
+        seconds = failed.at + (hint if kind is None else max(hint, COOL_S)) - now
         if seconds <= 0:
             return Try(deployments[name], cost=cost)
         fits = may_wait and seconds <= longest_wait_s(now, deadline)

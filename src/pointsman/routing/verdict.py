@@ -17,9 +17,11 @@ from pointsman.errors import (
     ProviderFailure,
     Rejected,
 )
-from pointsman.routing.contract import KINDS, LATE, MIXED, UNAVAILABLE, EndRow, KindRow
+from pointsman.routing.contract import COOLING, KINDS, LATE, MIXED, UNAVAILABLE, EndRow, KindRow
 
 FILTERED: Final = KINDS["content_filter"]
+BUSY: Final = "deployment_busy"
+"""The code of a refusal by our own limits: slots, requests and tokens a minute."""
 
 LONGEST_HINT_S: Final = 300.0
 """A client is told of no longer wait: the default of BreakerSettings.retry_after_max_s, after
@@ -66,7 +68,8 @@ def verdict(
     elif last == "content_filter":
         face = FILTERED
     elif not kinds:
-        face = UNAVAILABLE
+        is_busy = bool(failures) and all(failed.error.code == BUSY for failed in failures)
+        face = COOLING if is_busy else UNAVAILABLE
     elif len(others) == 1:
         face = KINDS[next(iter(others))]
     else:
