@@ -117,6 +117,19 @@ async def test_a_minute_after_the_last_attempt_the_traffic_is_over(house: House)
     assert len(house.asked) - busy <= 4
 
 
+async def test_traffic_anywhere_counts_since_a_full_queue_keeps_it_away() -> None:
+    text = """
+providers: {house: {kind: vllm, url: 'http://127.0.0.1:9/v1'}}
+deployments: [{provider: house, model: m}, {model: openai/gpt-4.1}]
+"""
+    house = House(loads(text, "test", {"OPENAI_API_KEY": "k" * 20}, Path.cwd()))
+    await house.load.start()
+    house.stacks["openai/gpt-4.1"].meter.in_flight = 1
+    await house.clock.run_for(5.0)
+    await house.load.close()
+    assert len(house.asked) == 5
+
+
 @llamacpp
 async def test_llamacpp_started_without_metrics_is_asked_for_its_slots(house: House) -> None:
     def answer(request: HttpRequest) -> Scripted:

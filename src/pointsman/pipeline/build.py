@@ -21,6 +21,13 @@ from pointsman.pipeline.service import Service
 from pointsman.pipeline.timeout import Timeout
 from pointsman.routing.signals import DeploymentState, LoadReport, size_of
 
+NEAR_FULL = 0.95
+"""Share of a local server's key-value cache in use above which it has as little headroom as it has
+free memory: vLLM then lets requests wait, and throws running ones out (its metrics page)."""
+
+LEAST_FREE = 0.01
+"""What is left of its headroom at least: it is slow, and refuses nobody."""
+
 
 class DeploymentStack:
     """One deployment with its guards; `service` is the outermost."""
@@ -81,6 +88,8 @@ class DeploymentStack:
         meter, breaker, limits = self.meter, self.breaker, self.limits
         report = meter.fresh_report(now)
         headroom = limits.free_share(now)
+        if report.memory_used > NEAR_FULL:
+            headroom = min(headroom, max(LEAST_FREE, 1.0 - report.memory_used))
         bound = limits.adaptive.bound
         return DeploymentState(
             in_flight=meter.in_flight,

@@ -39,9 +39,9 @@ from pointsman.routing.signals import LoadReport
 _log = logging.getLogger("pointsman")
 
 BUSY_S: Final = 60.0
-"""Seconds since the last attempt for which a server counts as one with traffic."""
+"""Seconds since the last attempt, at whatever deployment, for which there is traffic."""
 IDLE_S: Final[Mapping[str, float]] = {"vllm": 30.0, "llamacpp": 30.0, "ollama": 8.0}
-"""How often one without traffic is asked, in seconds. Ollama unloads models just then, and what
+"""How often they are asked without traffic, in seconds. Ollama unloads models just then, and what
 it says of them must not grow stale (signals.REPORT_S)."""
 REST_S: Final = 5.0
 """How long one that failed is left alone, in seconds."""
@@ -103,7 +103,9 @@ class Gauges(Protocol):
 class Watch:
     """One local server: whom to tell, where to ask, and when next."""
 
-    def __init__(self, provider: ProviderSettings, stacks: Sequence[Told]) -> None:
+    def __init__(
+        self, provider: ProviderSettings, stacks: Sequence[Told], everyone: Sequence[Told]
+    ) -> None:
         self.name = provider.name
         self.kind = provider.kind
         self.stacks = tuple(stacks)
@@ -118,7 +120,8 @@ class Watch:
         self._ways = WAYS[provider.kind]
         self._way = 0
         self._idle_s = IDLE_S[provider.kind]
-        self._seen = [stack.meter.begun for stack in self.stacks]
+        self._everyone = everyone
+        self._begun = sum(stack.meter.begun for stack in everyone)
         self._busy_at = self._asked_at = self._rest_until = float("-inf")
 
     @property
@@ -126,10 +129,11 @@ class Watch:
         return self._ways[self._way]
 
     def is_due(self, now: float) -> bool:
-        """Is it time to ask? Takes note of traffic on the way."""
-        seen = [stack.meter.begun for stack in self.stacks]
-        if seen != self._seen or any(stack.meter.in_flight for stack in self.stacks):
-            self._seen = seen
+        """Is it time to ask? Takes note of traffic on the way: anybody's, for a server whose
+        queue keeps our traffic away must be known to be free again."""
+        begun = sum(stack.meter.begun for stack in self._everyone)
+        if begun != self._begun or any(stack.meter.in_flight for stack in self._everyone):
+            self._begun = begun
             self._busy_at = now
         if now < self._rest_until:
             return False
@@ -162,10 +166,11 @@ class LocalLoad:
     def follow(self, settings: Settings, stacks: Mapping[str, Told]) -> None:
         """Watch the servers of these settings, and no others any more."""
         watches: list[Watch] = []
+        everyone = tuple(stacks.values())
         for name, provider in settings.providers.items():
-            own = [stack for stack in stacks.values() if stack.deployment.provider == name]
+            own = [stack for stack in everyone if stack.deployment.provider == name]
             if own and provider.kind in WAYS and provider.load_s > 0:
-                watches.append(Watch(provider, own))
+                watches.append(Watch(provider, own, everyone))
         self._watches = tuple(watches)
         if self._is_running:
             self._stop()
