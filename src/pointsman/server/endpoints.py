@@ -76,15 +76,18 @@ class Endpoints:
         self._dialects = dialects
         self.body_bytes = body_bytes
         self.json_depth = json_depth
-        # One: two would only fight for the interpreter.
+        # One: two would only fight for the interpreter. And the next one is begun when the loop
+        # has gone on with the last one: what the loop does with large requests never piles up.
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="read body")
+        self._turn = asyncio.Lock()
 
     async def _asked(self, exchange: Exchange, parse: Callable[[Asked], R]) -> tuple[Asked, R]:
         body = await exchange.body(self.body_bytes)
         if len(body) <= INLINE_BYTES:
             return self._read(exchange, body, parse)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._reader, self._read, exchange, body, parse)
+        async with self._turn:
+            return await loop.run_in_executor(self._reader, self._read, exchange, body, parse)
 
     def _read(
         self, exchange: Exchange, body: bytes, parse: Callable[[Asked], R]
