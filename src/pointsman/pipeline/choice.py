@@ -17,6 +17,7 @@ from pointsman.domain.deployment import Deployment
 from pointsman.pipeline.breaker import Random
 from pointsman.pipeline.build import DeploymentStack
 from pointsman.pipeline.call import Call
+from pointsman.routing.affinity import Readers, chain_of
 from pointsman.routing.decision import Decision, Rejection
 from pointsman.routing.estimate import worst_cost
 from pointsman.routing.features import features_of
@@ -69,6 +70,7 @@ class Choice:
         self._rng = rng
         self._turns = itertools.count()
         self._waiting = 0
+        self._readers = Readers() if route.affinity else None
         self._own = tuple((each.name, stacks[each.name]) for each in route.deployments)
         own_names = {each.name for each in route.deployments}
         self._others = tuple(
@@ -84,9 +86,17 @@ class Choice:
         )
 
     def features(self, call: Call) -> RequestFeatures:
-        return features_of(
-            call.request, call.options, self.policy.needs, self._clock.now(), call.deadline
-        )
+        now = self._clock.now()
+        features = features_of(call.request, call.options, self.policy.needs, now, call.deadline)
+        if self._readers is None:
+            return features
+        chain = chain_of(call.request, call.caller)
+        return replace(features, beginning=chain, read_by=self._readers.find(chain, now))
+
+    def has_read(self, deployment: Deployment, features: RequestFeatures) -> None:
+        """Take note of who answers, and so has read what the request begins with."""
+        if self._readers is not None:
+            self._readers.remember(features.beginning, deployment.name, self._clock.now())
 
     def consider(
         self,

@@ -95,6 +95,7 @@ class Dispatch:
             )
             reply = await self._ask(attempt, chosen, step.deployment, failures, tenant)
             if reply is not None:
+                choice.has_read(reply.deployment, features)
                 return reply
 
     async def _ask(
