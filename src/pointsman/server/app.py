@@ -29,6 +29,7 @@ from pointsman.server.auth import KeyRing
 from pointsman.server.endpoints import Endpoints, error_headers
 from pointsman.server.exchange import ClientGone, Exchange, TooManyBodies
 from pointsman.server.gate import Gate
+from pointsman.server.openapi import document
 from pointsman.server.options import criticality_of
 
 _log = logging.getLogger("pointsman")
@@ -92,6 +93,7 @@ class App:
             "/livez": RouteEntry("GET", "openai", "open", self._livez),
             "/readyz": RouteEntry("GET", "openai", "open", self._readyz),
             "/metrics": RouteEntry("GET", "openai", "open", self._metrics),
+            "/openapi.json": RouteEntry("GET", "openai", "open", self._openapi),
         }
         gateway.follow(self._follow)
 
@@ -179,6 +181,9 @@ class App:
         health = self.gateway.health()
         status = 200 if health["ready"] else 503
         exchange.respond(status, orjson.dumps(health))
+
+    async def _openapi(self, exchange: Exchange, caller: Caller, dialect: object) -> None:
+        exchange.respond(200, orjson.dumps(document()))
 
     async def _metrics(self, exchange: Exchange, caller: Caller, dialect: object) -> None:
         text = self.gateway.metrics.exposition()
