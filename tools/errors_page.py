@@ -16,6 +16,7 @@ import pointsman
 from pointsman.dialects.registry import DIALECTS
 from pointsman.errors import PointsmanError
 from pointsman.routing.contract import ENDS, IN_STREAM, KINDS
+from pointsman.server.head import REFUSALS
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "errors.md"
 TABLE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -55,7 +56,10 @@ OWN: tuple[tuple[str, str], ...] = (
 """Errors of ours and the caller's, with when they come; nobody was called, or it made no
 difference who."""
 
-STATUSES = (400, 401, 402, 403, 404, 408, 413, 414, 415, 429, 431, 500, 501, 502, 503, 504, 505)
+STATUSES = (
+    *(400, 401, 402, 403, 404, 408, 413, 414, 415, 417, 429, 431),
+    *(500, 501, 502, 503, 504, 505),
+)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -70,6 +74,11 @@ def own() -> str:
         retry = "true" if error.should_retry else "false"
         rows.append([f"`{name}`", str(error.status), f"`{error.code}`", retry, when])
     return _table(("error", "status", "code", "retry", "when"), rows)
+
+
+def edge() -> str:
+    rows = [[str(status), f"`{code}`", when] for code, (status, when) in REFUSALS.items()]
+    return _table(("status", "code", "when"), rows)
 
 
 def kinds() -> str:
@@ -120,7 +129,14 @@ def words() -> str:
     return _table(("status", "OpenAI's `type`", "Anthropic's `type`"), rows)
 
 
-TABLES = {"own": own, "kinds": kinds, "ends": ends, "streams": streams, "words": words}
+TABLES = {
+    "own": own,
+    "edge": edge,
+    "kinds": kinds,
+    "ends": ends,
+    "streams": streams,
+    "words": words,
+}
 
 
 def rewritten(text: str) -> str:

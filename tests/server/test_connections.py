@@ -37,10 +37,10 @@ class Held:
         if self.stream:
             exchange.start(200, (), b"text/plain")
             exchange.write(b"begun")
-        gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        gone: asyncio.Future[object] = asyncio.get_running_loop().create_future()
         exchange.watch(gone.cancel)
-        waiting = asyncio.ensure_future(self.go.wait())
-        await asyncio.wait([gone, waiting], return_when=asyncio.FIRST_COMPLETED)
+        waiting: asyncio.Future[object] = asyncio.ensure_future(self.go.wait())
+        await asyncio.wait({gone, waiting}, return_when=asyncio.FIRST_COMPLETED)
         if gone.cancelled():
             waiting.cancel()
             raise asyncio.CancelledError

@@ -13,7 +13,7 @@ import pytest
 from yard import LIVEZ, Client, Desk, Yard, connect, until
 
 from pointsman.config.settings import ServerSettings
-from pointsman.server.connection import DRAINING
+from pointsman.pipeline.account import DRAINING
 from pointsman.server.door import REST_S, Door
 from pointsman.server.exchange import Exchange
 from pointsman.server.http import IDLE_WHILE_DRAINING_S, MOST_TURNED_AWAY, HttpServer
