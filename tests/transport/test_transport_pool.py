@@ -12,7 +12,15 @@ from pointsman.providers.lean import LeanTransport
 from pointsman.providers.transport import HttpRequest, TransportError, TransportLimits
 
 if TYPE_CHECKING:
-    from tests.transport.conftest import AiohttpFails, Authority, Kit, OpenTransport, OpenWire, Peer
+    from tests.transport.conftest import (
+        AiohttpFails,
+        Authority,
+        Kit,
+        OpenTransport,
+        OpenWire,
+        Peer,
+        Wire,
+    )
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 
@@ -310,6 +318,31 @@ async def test_warming_opens_the_connection_that_is_used_next(
     await transport.warm(wire.endpoint())
     assert await ask(transport, wire.post()) == b"ok"
     assert len(wire.peers) == 1
+
+
+async def test_warming_renews_what_has_rested_for_half_of_its_time(
+    open_wire: OpenWire, open_transport: OpenTransport, kit: Kit, kind: str
+) -> None:
+    if kind == "aiohttp":
+        pytest.skip("aiohttp reads the loop's clock")
+    clock = [0.0]
+    wire = await open_wire(kit.answers_always(OK))
+    transport = open_transport(TransportLimits(keep_alive_s=60.0), now=lambda: clock[0])
+    for at, peers in ((0.0, 1), (29.0, 1), (31.0, 2), (60.0, 2), (62.0, 3)):
+        clock[0] = at
+        await transport.warm(wire.endpoint())
+        assert await has_peers(wire, peers)
+    assert await ask(transport, wire.post()) == b"ok"
+    assert len(wire.peers) == 3
+
+
+async def has_peers(wire: Wire, peers: int) -> bool:
+    """Has the server seen so many connections? It hears of one a little later than we do."""
+    for _ in range(100):
+        if len(wire.peers) >= peers:
+            break
+        await asyncio.sleep(0.005)
+    return len(wire.peers) == peers
 
 
 async def test_endpoints_of_one_origin_share_connections(
