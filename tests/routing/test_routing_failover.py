@@ -23,6 +23,7 @@ from pointsman.routing.decision import Candidate, Decision, Rejection
 from pointsman.routing.failover import (
     Failed,
     GiveUp,
+    Means,
     Plan,
     Step,
     Try,
@@ -445,3 +446,80 @@ def test_a_client_is_told_of_no_longer_wait_than_we_believe() -> None:
         retry_allowed=True,
     )
     assert error.retry_after_s == 299.0
+
+
+SLOW_B = Means(first_content_s={"b": 9.0})
+
+
+def after_a(
+    means: Means, *, deadline: float = 60.0, chain: Sequence[Deployment] = (A, B, C)
+) -> Step:
+    failed = Failed("a", ProviderFailure("malformed", ""), 55.0)
+    return next_step(
+        plan(*chain), [failed], now=55.0, deadline=deadline, retry_allowed=True, means=means
+    )
+
+
+def test_who_begins_after_the_deadline_is_passed_over() -> None:
+    assert written(after_a(SLOW_B)) == "try c cost 1"
+    assert written(after_a(SLOW_B, deadline=70.0)) == "try b cost 1"
+
+
+def test_where_nobody_begins_in_time_that_is_said() -> None:
+    step = after_a(SLOW_B, chain=(A, B))
+    assert written(step) == "give up 504 deadline_exceeded"
+    assert isinstance(step, GiveUp)
+    assert "b begins after 9.0 s, 5.0 s are left" in step.error.message
+
+
+def test_who_may_cost_more_than_is_left_is_passed_over() -> None:
+    worst: dict[str, int | None] = {"b": 101, "c": 100}
+    assert written(after_a(Means(worst_nano=worst, left_nano=100))) == "try c cost 1"
+    step = after_a(Means(worst_nano=worst, left_nano=99))
+    assert written(step) == "give up 502 upstream_protocol", "what failed is what is told"
+    assert isinstance(step, GiveUp) and "may cost" in step.why
+    unknown = Means(worst_nano={"b": None, "c": 1}, left_nano=10)
+    assert written(after_a(unknown)) == "try c cost 1"
+
+
+@pytest.mark.parametrize(
+    ("means", "expect"),
+    [
+        (Means(first_content_s={"a": 99.0}), "give up 504 deadline_exceeded"),
+        (Means(worst_nano={"a": 9}, left_nano=8), "give up 400 no_candidate"),
+        (Means(first_content_s={"a": 99.0}, worst_nano={"a": 9}, left_nano=9), "give up 504"),
+    ],
+)
+def test_a_first_attempt_has_to_fit_as_well(means: Means, expect: str) -> None:
+    step = next_step(plan(A), [], now=0.0, deadline=60.0, retry_allowed=True, means=means)
+    assert written(step).startswith(expect)
+
+
+def test_the_same_one_is_not_repeated_where_it_does_not_fit() -> None:
+    failed = Failed("a", ProviderFailure("unavailable", ""), 55.0)
+    for means in (Means(first_content_s={"a": 9.0}), Means(worst_nano={"a": 9}, left_nano=8)):
+        step = next_step(
+            plan(A), [failed], now=55.0, deadline=60.0, retry_allowed=True, means=means
+        )
+        assert isinstance(step, GiveUp)
+
+
+def test_a_used_up_limit_is_waited_for_once_and_then_told_as_429() -> None:
+    busy = Rejected("no requests left", code="deployment_busy", retry_after_s=0.4)
+
+    def step(*at: float, now: float, may_wait: bool = True) -> str:
+        return written(
+            next_step(
+                plan(A, retry_same=0),
+                [Failed("a", busy, each) for each in at],
+                now=now,
+                deadline=60.0,
+                retry_allowed=True,
+                may_wait=may_wait,
+            )
+        )
+
+    assert step(1.0, now=1.0) == "wait 0.4 for a"
+    assert step(1.0, now=1.4) == "try a"
+    assert step(1.0, 1.4, now=1.4) == "give up 429 upstream_rate_limited"
+    assert step(1.0, now=1.0, may_wait=False) == "give up 429 upstream_rate_limited"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pointsman.routing.retries import UNLIMITED, Retries, RetryBudget
+from pointsman.routing.retries import UNLIMITED, Retries, RetryBudget, RetryBudgets
 
 
 def test_a_quiet_route_has_the_floor() -> None:
@@ -91,3 +91,50 @@ def test_retries_never_exceed_their_share_of_the_requests_and_the_floor(
             spent = sum(each for at, each in paid if at > begin)
             deposits = ratio * sum(1 for at in firsts if at > now - ttl_s)
             assert spent <= deposits + floor * ttl_s + 1e-6
+
+
+def test_a_tenant_that_uses_up_its_retries_leaves_those_of_others() -> None:
+    budgets = RetryBudgets(ratio=0.1, ttl_s=10, floor_per_s=0.1)
+    for _ in range(1000):
+        budgets.of("loud", "auto").deposit(0.0)
+    loud, quiet = budgets.of("loud", "fast"), budgets.of("quiet", "auto")
+    assert loud.spend(1, 0.0)
+    assert not loud.spend(1, 0.0)
+    assert quiet.spend(1, 0.0)
+
+
+def test_many_tenants_together_have_no_more_than_everybodys_budget() -> None:
+    budgets = RetryBudgets(ratio=0.0, ttl_s=10, floor_per_s=1)
+    spent = sum(budgets.of(f"t{i}", "auto").spend(1, 0.0) for i in range(100))
+    assert spent == 10
+    refused = budgets.of("t99", "auto")
+    assert not refused.allows(1, 0.0)
+    assert refused._own.balance(0.0) == 10, "what everybody's refuses is not charged"
+
+
+def test_budgets_are_bounded_in_number() -> None:
+    budgets = RetryBudgets(most=3)
+    kept = [budgets.of(name, "auto") for name in "abc"]
+    assert budgets.of("a", "auto") is kept[0]
+    budgets.of("d", "auto")
+    assert len(budgets) == 3
+    assert budgets.of("a", "auto") is kept[0]
+    assert budgets.of("b", "auto") is not kept[1], "the one unused for longest was forgotten"
+    assert "3 of tenants and routes" in repr(budgets)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 0.5)), max_size=300))
+def test_retries_of_all_tenants_stay_within_a_tenth_and_the_floor(
+    firsts: list[tuple[str, float]],
+) -> None:
+    """Every request fails and is retried as often as is allowed."""
+    budgets = RetryBudgets(ratio=0.1, ttl_s=10, floor_per_s=1)
+    now = 0.0
+    retries = 0
+    for tenant, wait in firsts:
+        now += wait
+        budget = budgets.of(tenant, "auto")
+        budget.deposit(now)
+        while budget.spend(1, now):
+            retries += 1
+    assert retries <= 0.1 * len(firsts) + 1 * (now + 2 * 10)
