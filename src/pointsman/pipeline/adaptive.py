@@ -35,7 +35,9 @@ SMOOTHING: Final = 0.2
 QUEUE: Final = 4.0
 LONG_SAMPLES: Final = 600
 FIRST_BOUND: Final = 20.0
-"""Gradient2's defaults, except for its initial limit and long window, which are its own too."""
+MOST: Final = 200.0
+"""Gradient2's defaults. The last is needed: where there is always more to do than the server can,
+the long average follows the short one, and the bound would creep up with both."""
 WARM_UP: Final = 10
 """Samples of a size before they are compared with anything (Gradient2's warm-up)."""
 LEAST: Final = 4.0
@@ -134,10 +136,11 @@ class Signalled:
 class Gradient:
     """For local servers: from time to first content. `most` is the declared max_in_flight."""
 
-    __slots__ = ("_counts", "_cut_at", "_long", "bound", "least", "most")
+    __slots__ = ("_counts", "_cut_at", "_is_free", "_long", "bound", "least", "most")
 
     def __init__(self, most: int | None = None) -> None:
-        self.most = math.inf if most is None else float(most)
+        self._is_free = most is None
+        self.most = MOST if most is None else float(most)
         self.least = min(LEAST, self.most)
         self.bound = min(FIRST_BOUND, self.most)
         self._long = [0.0] * len(SIZE_FACTORS)
@@ -145,6 +148,7 @@ class Gradient:
         self._cut_at = -math.inf
 
     def has_slots(self, slots: int) -> None:
+        self.most = max(self.most, float(slots)) if self._is_free else self.most
         self.least = min(max(LEAST, float(slots)), self.most)
         self.bound = max(self.bound, self.least)
 

@@ -45,6 +45,11 @@ class TokenBucket:
         self._at = now
         return self._level
 
+    def share(self, least: float, now: float) -> float:
+        """The share in [0, 1] that is left; 0 where that is less than `least`."""
+        level = self.level(now)
+        return 0.0 if level < least else max(0.0, level / self.per_minute)
+
     def take(self, amount: float, now: float) -> None:
         self._level = self.level(now) - amount
 
@@ -94,9 +99,9 @@ class Limits:
         if bound != math.inf:
             free = min(free, 1.0 - taken / int(bound))
         if self._requests is not None:
-            free = min(free, self._requests.level(now) / self._requests.per_minute)
+            free = min(free, self._requests.share(1.0, now))
         if self._tokens is not None:
-            free = min(free, self._tokens.level(now) / self._tokens.per_minute)
+            free = min(free, self._tokens.share(0.0, now))
         if now < self._said_until:
             free = min(free, self._said_requests.share(now), self._said_tokens.share(now))
         return max(0.0, free)
@@ -106,8 +111,7 @@ class Limits:
         wait = 0.0
         if self._has_buckets:
             for bucket in (self._requests, self._tokens):
-                # Nothing is kept out by a bucket that has a drop in it.
-                if bucket is not None and bucket.level(now) <= 0.0:
+                if bucket is not None:
                     wait = max(wait, bucket.wait_s(1.0, now))
         if now < self._said_until:
             wait = max(wait, self._said_requests.wait_s(1, now), self._said_tokens.wait_s(1, now))

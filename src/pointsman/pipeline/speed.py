@@ -72,18 +72,24 @@ class Speed:
         own = self._first[size].known(now)
         if own is not None:
             return own
-        # 1. between two that are known: their mean. 2. beside one. 3. none.
-        below = self._nearest(size, range(size - 1, -1, -1), now)
-        above = self._nearest(size, range(size + 1, len(self._first)), now)
-        if below is not None and above is not None:
-            return math.sqrt(below * above)  # of factors, since they are scaled by factors
-        return above if below is None else below
+        # 1. none is known. 2. beside those that are. 3. between two: the geometric mean of what
+        # both let expect, and nothing that neither of them has seen.
+        below = self._nearest(range(size - 1, -1, -1), now)
+        above = self._nearest(range(size + 1, len(self._first)), now)
+        known = [each for each in (below, above) if each is not None]
+        if not known:
+            return None
+        scaled = [value * SIZE_FACTORS[size] / SIZE_FACTORS[other] for other, value in known]
+        if len(scaled) == 1:
+            return scaled[0]
+        seen = [value for _, value in known]
+        return max(min(seen), min(max(seen), math.sqrt(scaled[0] * scaled[1])))
 
-    def _nearest(self, size: int, others: range, now: float) -> float | None:
+    def _nearest(self, others: range, now: float) -> tuple[int, float] | None:
         for other in others:
             known = self._first[other].known(now)
             if known is not None:
-                return known * SIZE_FACTORS[size] / SIZE_FACTORS[other]
+                return other, known
         return None
 
     def per_token_s(self, now: float) -> float | None:
