@@ -40,8 +40,8 @@ WORDS = (
     *("signal", "platform", "points", "whistle", "tender", "axle", "sleeper", "crossing"),
     *("carriage", "siding", "buffer", "ticket", "guard", "gauge", "coupling", "boiler"),
 )
-SENTENCES = 160
-"""About 2,000 tokens."""
+SENTENCES = 123
+"""2,000 tokens."""
 
 
 @dataclass
@@ -131,6 +131,7 @@ async def beginning_rounds(pair: Pair, rounds: int, say: Callable[[str], None]) 
         config = {
             "providers": {**parts[0]["providers"], **parts[1]["providers"]},
             "deployments": [*parts[0]["deployments"], *parts[1]["deployments"]],
+            "timeouts": {"first_content_s": 300},
         }
         async with Gateway.from_config(config) as gateway:
             for name in ("one", "other"):

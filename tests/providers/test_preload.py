@@ -220,6 +220,27 @@ async def test_other_servers_answer_one_token(kind: str) -> None:
         assert not body.get("stream")
 
 
+@pytest.mark.parametrize(
+    ("kind", "path", "expected"),
+    [
+        ("vllm", "/embeddings", {"model": "m", "input": "Hello"}),
+        ("ollama", "/api/embed", {"model": "m", "input": "", "keep_alive": "1800s"}),
+    ],
+)
+async def test_a_model_that_only_embeds_is_warmed_up_by_embedding(
+    kind: str, path: str, expected: dict[str, Any]
+) -> None:
+    more = "  - {provider: house, model: chats}"
+    house = House("{model: true}, capabilities: [embeddings]", kind, more=more)
+    vector = orjson.dumps({"data": [{"embedding": [0.5]}], "usage": {"prompt_tokens": 1}})
+    house.answer = lambda _: Scripted(chunks=(vector,))
+    async with house:
+        assert house.transport.requests[0].path == path
+        assert house.bodies[0] == expected
+        await house.clock.run_for(60.0)
+        assert len(house.bodies) == 1
+
+
 async def test_one_in_use_needs_no_warm_up_but_ollama_is_told_all_the_same() -> None:
     for kind, expected in (("vllm", 1), ("ollama", 3)):
         async with House("{model: true, keep_s: 600}", kind) as house:

@@ -30,7 +30,13 @@ from pointsman.domain.call import Caller
 from pointsman.domain.content import Message, Text
 from pointsman.domain.deployment import Deployment
 from pointsman.domain.hours import covers, parse_span
-from pointsman.domain.request import ChatRequest, RouteOptions
+from pointsman.domain.request import (
+    ChatRequest,
+    EmbeddingsRequest,
+    Request,
+    RouteOptions,
+    Source,
+)
 from pointsman.errors import PointsmanError
 from pointsman.pipeline.call import Call
 from pointsman.providers.ask import NoAnswer, ask, root_of, within
@@ -289,18 +295,17 @@ class Preload:
             plan.is_loading = False
 
     async def _keep_at_ollama(self, plan: Plan) -> None:
-        """Without a prompt, `/api/generate` loads the model and answers nothing."""
-        provider = plan.provider
-        body = orjson.dumps(
-            {
-                "model": plan.stack.deployment.model,
-                "keep_alive": f"{plan.preload.keep_s:.0f}s",
-                "stream": False,
-            }
-        )
+        """Without a prompt `/api/generate` loads the model and answers nothing; without a text
+        `/api/embed` does, for models that cannot generate."""
+        provider, deployment = plan.provider, plan.stack.deployment
+        said = {"model": deployment.model, "keep_alive": f"{plan.preload.keep_s:.0f}s"}
+        if "chat" in deployment.capabilities:
+            path, body = "/api/generate", orjson.dumps({**said, "stream": False})
+        else:
+            path, body = "/api/embed", orjson.dumps({**said, "input": ""})
         key = {} if provider.key is None else {"authorization": f"Bearer {provider.key.reveal()}"}
         headers = {**key, **provider.headers, "content-type": "application/json"}
-        request = HttpRequest(root_of(provider.endpoint), "/api/generate", body, headers)
+        request = HttpRequest(root_of(provider.endpoint), path, body, headers)
         status, _ = await ask(
             self._transport, request, self._clock, timeout_s=LOAD_S, body_bytes=BODY_BYTES
         )
@@ -322,9 +327,7 @@ class Preload:
         call = Call(
             id="warm-up",
             caller=WARM_UP,
-            request=ChatRequest(
-                deployment.model, (Message("user", (Text("Hello"),)),), max_tokens=1
-            ),
+            request=_hello(deployment),
             options=RouteOptions(),
             deadline=now + LOAD_S,
             started=now,
@@ -334,6 +337,15 @@ class Preload:
 
     def __repr__(self) -> str:
         return f"Preload({', '.join(self._plans) or 'nothing'})"
+
+
+def _hello(deployment: Deployment) -> Request:
+    """The smallest request that a model can answer."""
+    if "chat" in deployment.capabilities:
+        said = (Message("user", (Text("Hello"),)),)
+        return ChatRequest(deployment.model, said, max_tokens=1)
+    body = orjson.dumps({"model": deployment.model, "input": "Hello"})
+    return EmbeddingsRequest(deployment.model, ("Hello",), Source("openai", body))
 
 
 def _hour(at: datetime) -> int:
