@@ -47,7 +47,6 @@ from pointsman.server.head import (
     add_header,
     check_head,
     fault,
-    lower,
     path_of,
 )
 
@@ -578,7 +577,7 @@ class Connection(asyncio.Protocol):
         if self._filling is not None:  # trailers are counted, not kept
             return
         try:
-            add_header(self._headers, lower(name), value)
+            add_header(self._headers, name, value)
         except HttpFault as found:
             self._stop_at(found)
 

@@ -69,19 +69,10 @@ def fault(code: str, message: str) -> HttpFault:
     return HttpFault(message, code=code, status=REFUSALS[code][0])
 
 
-def lower(name: bytes) -> bytes:
-    """Return a header's name in lower case."""
-    known = _NAMES.get(name)
-    if known is None:
-        if len(_NAMES) >= _NAMES_KEPT:
-            _NAMES.clear()
-        known = _NAMES[name] = name.lower()
-    return known
-
-
 def add_header(headers: dict[bytes, bytes], name: bytes, value: bytes) -> None:
-    """Add a line; `name` in lower case. Raises HttpFault where it may not stand again."""
-    if value[-1:] in (b" ", b"\t"):
+    """Add a line, its name in lower case. Raises HttpFault where it may not stand again."""
+    name = _NAMES.get(name) or _lower(name)
+    if value.endswith((b" ", b"\t")):
         value = value.rstrip(b" \t")
     known = headers.get(name)
     if known is not None:
@@ -93,6 +84,13 @@ def add_header(headers: dict[bytes, bytes], name: bytes, value: bytes) -> None:
             "not_implemented", "Transfer-Encoding: only chunked is taken; send the body as it is"
         )
     headers[name] = value
+
+
+def _lower(name: bytes) -> bytes:
+    if len(_NAMES) >= _NAMES_KEPT:
+        _NAMES.clear()
+    lowered = _NAMES[name] = name.lower()
+    return lowered
 
 
 def check_head(version: str, method: str, headers: Mapping[bytes, bytes]) -> None:
