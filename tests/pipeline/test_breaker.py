@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from pointsman.config.settings import BreakerSettings
 from pointsman.errors import Cause, FailureKind, InvalidRequest, ProviderFailure, Rejected
 from pointsman.pipeline.breaker import Breaker
+from pointsman.pipeline.call import Call
 from pointsman.pipeline.outage import Change
+from pointsman.pipeline.service import Reply
 from pointsman.testing.clock import FakeClock, settle
 from pointsman.testing.services import ScriptedService, make_call
 
@@ -277,6 +279,21 @@ async def test_a_probe_without_content_is_lost_at_the_first_content_limit(
     assert await attempt(guard, clock) == "ok"
     assert state_of(guard) == "ramping"
     lost.cancel()
+
+
+async def test_a_probe_that_times_out_at_its_limit_is_counted_once(clock: FakeClock) -> None:
+    """Found by the simulation: it was lost and had failed, and the backoff doubled twice."""
+    guard = await opened(ScriptedService(clock, []), clock)
+    clock.advance(0.75)
+
+    async def hang_until_the_limit(call: Call) -> Reply:
+        clock.advance(30.0)
+        raise failure("timeout")
+
+    guard.inner = hang_until_the_limit
+    assert await attempt(guard, clock) == "timeout"
+    assert guard.opened == 2
+    assert guard.reopens_in_s == pytest.approx(1.5)
 
 
 async def test_content_of_a_lost_probe_is_good_news_all_the_same(clock: FakeClock) -> None:

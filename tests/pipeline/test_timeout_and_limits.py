@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
@@ -12,7 +13,7 @@ from pointsman.errors import DeadlineExceeded, ProviderFailure, Rejected
 from pointsman.pipeline.limits import Limits
 from pointsman.pipeline.meter import Meter, PeakEwma
 from pointsman.pipeline.timeout import Timeout
-from pointsman.testing.clock import FakeClock
+from pointsman.testing.clock import FakeClock, FakeTimer
 from pointsman.testing.services import ScriptedService, make_call, make_deployment
 
 TIMES = Timeouts(first_content_s=2.0, idle_s=3.0, whole_s=20.0, total_s=60.0)
@@ -74,6 +75,35 @@ async def test_a_stream_that_goes_quiet_is_failed(clock: FakeClock) -> None:
     with pytest.raises(ProviderFailure, match="no content for 3 s") as caught:
         await waiting
     assert caught.value.code == "upstream_stalled"
+    reply.close()
+
+
+class Counting(FakeClock):
+    """A clock on which nobody may set timers without end."""
+
+    timers = 0
+
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> FakeTimer:
+        self.timers += 1
+        assert self.timers < 1000, "timers are set in a circle"
+        return super().call_later(seconds, callback)
+
+
+@pytest.mark.parametrize("started", [1000.1 + place / 7 for place in range(60)])
+async def test_a_rest_of_time_too_short_to_be_waited_for_is_over(started: float) -> None:
+    """Found by the simulation: a timer of 1e-17 s was set again and again at the same moment."""
+    clock = Counting(started)
+    times = Timeouts(first_content_s=2.0, idle_s=0.3, total_s=60.0)
+    guard = Timeout(ScriptedService(clock, [[b"one", b"ping", None]]), clock, "d0")
+    reply = await guard(make_call(clock, stream=True, timeouts=times))
+    assert await reply.__anext__() == b"one"
+    for seconds in (0.1, 0.1):
+        await clock.run_for(seconds)
+    assert await reply.__anext__() == b"ping"
+    waiting = asyncio.ensure_future(reply.__anext__())
+    await clock.run_for(1.0)
+    with pytest.raises(ProviderFailure, match="no content for 0.3 s"):
+        await waiting
     reply.close()
 
 

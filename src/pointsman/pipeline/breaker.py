@@ -319,11 +319,13 @@ class Breaker:
         self, now: float, kind: str, retry_after_s: float | None, is_probe: bool
     ) -> None:
         settings = self._settings
+        if self._ramp_from is not None:
+            self._own_state(now)  # The ramp may be over by now, and its counts with it.
         self._streak += 1
         self._window.add(now, success=False)
         good, bad = self._window.counts(now)
         most = settings.streak
-        if self._own_state(now) == "ramping":
+        if self._ramp_from is not None:
             most = min(most, RAMP_STREAK)
         if is_probe:
             self._open(now, "failing", f"its probe failed: {kind}", retry_after_s)

@@ -16,6 +16,9 @@ from pointsman.errors import DeadlineExceeded, ProviderFailure
 from pointsman.pipeline.call import Call
 from pointsman.pipeline.service import Reply, Service
 
+TICK_S = 1e-6
+"""Less than this is over: sums of floats may fall short, and a timer of nothing fires at once."""
+
 
 class Timeout:
     """Above Upstream only, so that all above see a timeout as the failure it is."""
@@ -104,9 +107,9 @@ class Watch:
     def _look(self) -> None:
         remaining = self._deadline - self._clock.now()
         idle_left = self._idle_s - self._reply.quiet_s()
-        if remaining <= 0:
+        if remaining <= TICK_S:
             self._reply.fail(DeadlineExceeded("the call's deadline passed before the answer ended"))
-        elif idle_left <= 0:
+        elif idle_left <= TICK_S:
             self._reply.fail(
                 ProviderFailure(
                     "timeout",
