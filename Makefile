@@ -11,6 +11,7 @@ PIP := -m pip install -qq --disable-pip-version-check --require-hashes
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+SEED ?= 1
 
 # Stamps: an environment is remade only when its lock changes.
 MADE := $(VENV)/.made
@@ -19,7 +20,7 @@ DEV := $(VENV)/.dev
 LOCAL := $(VENV)/.local
 CLIENTS := .venvs/openai/.made .venvs/anthropic/.made
 
-.PHONY: help setup check format test test-fast bench chaos docs serve demo lock clean
+.PHONY: help setup check format test test-fast bench faults chaos docs serve demo lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' \
@@ -48,6 +49,10 @@ bench: setup ## compare with a bare pass-through on this machine; prints the rat
 
 chaos: setup ## break things under load over real sockets (under 10 minutes); prints what held
 	$(BIN)/python -m chaos $(ARGS)
+
+faults: setup ## every failure in every mode against its right answer; SEED=1, .build/faults.json
+	cd tests/faults && ../../$(BIN)/python -m matrix --seed $(SEED) --json ../../.build/faults.json $(ARGS)
+	POINTSMAN_MUTATIONS=3000 POINTSMAN_SEED=$(SEED) $(BIN)/pytest tests/faults/test_mutations.py
 
 docs: setup ## run every example in README.md and docs/
 	$(BIN)/pytest tests/docs $(ARGS)

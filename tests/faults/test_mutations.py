@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import random
+from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
 
@@ -38,6 +39,16 @@ SEED = int(os.environ.get("POINTSMAN_SEED", "1"))
 AT_ONCE = 16
 STATUSES = frozenset({400, 429, 502, 504})
 """What a failed attempt may be told as; 400 for what an odd byte makes a filter's verdict."""
+
+
+@pytest.fixture(autouse=True)
+def quiet_logs() -> Iterator[None]:
+    """Keep the line of each of the thousands of failed requests out; errors stay."""
+    logger = logging.getLogger("pointsman")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    yield
+    logger.setLevel(level)
 
 
 def configuration(url: str) -> dict[str, Any]:
@@ -84,9 +95,10 @@ async def test_mutated_answers_end_in_one_valid_way() -> None:
     for name in ("pointsman", "asyncio"):
         logging.getLogger(name).addHandler(complaints)
     wrong: list[str] = []
-    async with Parrot() as parrot, aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0)
-    ) as session:
+    async with (
+        Parrot() as parrot,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,
+    ):
         ledger = MemoryLedger()
         gateway = Gateway.from_config(
             configuration(parrot.url),
@@ -106,12 +118,14 @@ async def test_mutated_answers_end_in_one_valid_way() -> None:
             client = rng.choice(WIRES)
             tools = kind == "call"
             fields = request_fields(client, streamed, f"case {number}", upstream, tools)
-            async with gate, asyncio.timeout(10):
-                async with session.post(
-                    serving.url + PATHS[client], data=BytesIO(json.dumps(fields).encode())
-                ) as response:
-                    body = await response.read()
-                    status = response.status
+            sent = BytesIO(json.dumps(fields).encode())
+            async with (
+                gate,
+                asyncio.timeout(10),
+                session.post(serving.url + PATHS[client], data=sent) as response,
+            ):
+                body = await response.read()
+                status = response.status
             said = judged(upstream, client, streamed, status, body, data)
             wrong.extend(f"case {number} ({upstream} to {client}, {kind}): {each}" for each in said)
 
@@ -262,5 +276,3 @@ def test_the_judge_can_say_no() -> None:
     assert judged("openai", "openai", True, 200, bad, b"")
     assert judged("openai", "openai", True, 500, b"{}", b"")
     assert judged("openai", "openai", True, 200, b"data: [DONE]\n\ndata: [DO", b"")
-
-

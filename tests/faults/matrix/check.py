@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from matrix.fault import (
     DEADLINE,
     PATIENT,
+    SIDES,
     TEXT,
     Cell,
     ClientFault,
@@ -159,8 +160,8 @@ def _calls(cell: Cell, sites: Sites) -> dict[Side, list[JournalEntry]]:
             for entry in sites.provider(cell, side).journal.calls
             if entry.model == cell.model(side)
         ]
-        for side in ("a", "b")
-    }  # type: ignore[return-value]
+        for side in SIDES
+    }
 
 
 def _providers_side(
@@ -196,8 +197,7 @@ def _inside(
     if inside.in_flight:
         yield f"{inside.in_flight} attempts are still under way"
     tried = [each for expect in expects for each in expect.tried]
-    sides: tuple[Side, ...] = ("a", "b")
-    for side in sides:
+    for side in SIDES:
         effect, streak = inside.effects[side]
         right = expects[-1].a if side == "a" else expects[-1].b
         if effect != right:

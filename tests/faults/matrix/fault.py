@@ -15,12 +15,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from pointsman.testing.plays import Play, Step
+from pointsman.testing.plays import Step
 from pointsman.testing.tokens import split_tokens
 
 Wire = Literal["openai", "anthropic"]
 Side = Literal["a", "b"]
 WIRES: tuple[Wire, ...] = ("openai", "anthropic")
+SIDES: tuple[Side, ...] = ("a", "b")
 
 TEXT: dict[Side, str] = {
     "a": 'Ja – „grün“ 🚂 one two three four five, "six"\n\\seven eight nine ten eleven.',
@@ -142,6 +143,7 @@ class Fault:
     later ones are answered properly, unless `always`. upstreams: the dialects of `a`. larger: the
     window of `b` is larger than that of `a`. leaves: when the client goes away. timeout_s: what it
     asks for. then: what a second request, right after the first, must meet.
+    retries: the retry budget has something left.
     """
 
     name: str
@@ -159,6 +161,7 @@ class Fault:
     leaves: Leaves | None = None
     timeout_s: float | None = None
     then: Pair | None = None
+    retries: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +261,3 @@ def breaks(
     said = (least, least if most is None else most)
     end = Expect((Tried("a", kind, "estimate"),), told, said, a=effect)
     return Pair(end, end)
-
-
-def plays(*steps: Play) -> Step:
-    return steps

@@ -10,6 +10,7 @@ from matrix.fault import (
     RATE_LIMITED,
     TOO_LONG,
     UPSTREAM_ERROR,
+    Effect,
     Expect,
     Fault,
     Pair,
@@ -33,10 +34,18 @@ SPACED = Slow(tokens_per_second=50)
 def throttled(name: str, hint: tuple[int, int] | None, play: Fail, **more: object) -> Fault:
     told = RATE_LIMITED if hint is None else RATE_LIMITED.after(*hint)
     ends = fails("throttled", told, "nothing", "cool")
-    # A second request at once calls nobody who is cooling, and needs no fallback for that.
-    after = Expect((GOOD_B,), a="cool")
-    then = Pair(after, after)
+    then = _after("cool")
     return Fault(name, "1", play, ends, ends, times=HURRIED, then=then, **more)  # type: ignore[arg-type]
+
+
+def _after(effect: Effect) -> Pair:
+    """The next request goes elsewhere at once, and needs no fallback for that."""
+    end = Expect((GOOD_B,), a=effect)
+    return Pair(end, end)
+
+
+SPENT = _after("credential")
+"""Waiting does not fill a purse: a quota that is used up is not asked again at once."""
 
 
 def same(name: str, row: str, play: object, ends: Pair, **more: object) -> Fault:
@@ -104,6 +113,7 @@ THROTTLING = (
         "2",
         Fail(canned="insufficient_quota"),
         fails("refused", UPSTREAM_ERROR, "nothing", "credential"),
+        then=SPENT,
         upstreams=("openai",),
     ),
     same(
@@ -111,6 +121,7 @@ THROTTLING = (
         "2",
         Fail(canned="spend_limit"),
         fails("refused", UPSTREAM_ERROR, "nothing", "credential"),
+        then=SPENT,
         upstreams=("openai",),
     ),
     same(
@@ -118,6 +129,7 @@ THROTTLING = (
         "2",
         Fail(canned="anthropic_credit"),
         fails("refused", UPSTREAM_ERROR, "nothing", "credential"),
+        then=SPENT,
         upstreams=("anthropic",),
     ),
 )
@@ -378,4 +390,27 @@ JUDGEMENTS = (
     same("a good answer", "-", (), unseen()),
 )  # fmt: skip
 
-PROVIDERS_SAY = (*THROTTLING, *STATUSES, *IN_A_200, *JUDGEMENTS)
+ALONE_500 = Expect((Tried("a", "unavailable"),), UPSTREAM_ERROR, a="hard")
+NOT_AGAIN = Told(429, "upstream_rate_limited", ("rate_limit_error", "rate_limit_error"), False)
+ALONE_429 = Expect((Tried("a", "throttled"),), NOT_AGAIN.after(6, 7), a="cool")
+
+NO_BUDGET = (
+    same("no retry budget: 500", "39", Fail(500), Pair(ALONE_500, ALONE_500), retries=False),
+    same(
+        "no retry budget: 429 is not to be repeated either",
+        "39",
+        Fail(429, {"retry-after": "7"}),
+        Pair(ALONE_429, ALONE_429),
+        times=HURRIED,
+        retries=False,
+    ),
+    same(
+        "no retry budget: a larger window costs none",
+        "39",
+        Fail(413),
+        fails("context_length", TOO_LONG, "nothing", "neutral"),
+        retries=False,
+    ),
+)
+
+PROVIDERS_SAY = (*THROTTLING, *STATUSES, *IN_A_200, *JUDGEMENTS, *NO_BUDGET)

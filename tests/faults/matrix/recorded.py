@@ -24,7 +24,9 @@ ANSWERS = {
 }
 
 
-def request_fields(wire: Wire, streamed: bool, text: str, model: str, tools: bool) -> dict[str, Any]:
+def request_fields(
+    wire: Wire, streamed: bool, text: str, model: str, tools: bool
+) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "model": model,
         "messages": [{"role": "user", "content": text}],

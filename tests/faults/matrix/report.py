@@ -88,6 +88,7 @@ def as_json(results: Sequence[Result], seed: int, seconds: float) -> JsonObject:
         "cells": len(results),
         "exact": len(results) - wrong,
         "wrong": wrong,
+        "repeated": sum(result.repeated for result in results),
         "rows": rows,
     }
 

@@ -15,7 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from matrix.fault import TEXT, Cell, Fault, Place, Side
+from matrix.fault import SIDES, TEXT, Cell, Fault, Place, Side
 from pointsman.providers.lean_dial import Address
 from pointsman.testing import Answer, BlackHole, FaultProvider
 from pointsman.testing.plays import as_plays
@@ -49,7 +49,7 @@ class Sites:
 
     async def __aenter__(self) -> Self:
         stack = self._stack
-        for side in ("a", "b"):
+        for side in SIDES:
             self.plain[side] = await stack.enter_async_context(FaultProvider())
         certificates = _certificates(self._folder)
         for place, path in certificates.items():
@@ -93,14 +93,14 @@ class Sites:
         fault = cell.fault
         if not isinstance(fault, Fault):
             return
-        for side, step in (("a", fault.first), ("b", fault.second)):
-            usual = Answer(text=TEXT[side])  # type: ignore[index]
+        for side, step in zip(SIDES, (fault.first, fault.second), strict=True):
+            usual = Answer(text=TEXT[side])
             own = as_plays(step)
             answers = [play for play in own if isinstance(play, Answer)]
             scripted = (_with_text(answers, usual), *own[len(answers) :])
             again = scripted if fault.always else (usual,)
-            provider = self.provider(cell, side)  # type: ignore[arg-type]
-            model = cell.model(side)  # type: ignore[arg-type]
+            provider = self.provider(cell, side)
+            model = cell.model(side)
             provider.script(scripted, *[again] * SPARE, model=model)
 
     def _place(self, cell: Cell, side: Side) -> Place:

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from matrix.fault import PATIENT, Cell, Effect, Fault, Side
+from matrix.fault import PATIENT, SIDES, Cell, Effect, Fault, Side
 from matrix.sites import Sites, resolve
 from pointsman.gateway import Gateway
 from pointsman.ledger.entries import LedgerEntry
@@ -30,6 +30,7 @@ NARROW_KEY = "sk-narrow-0123456789abcdef"
 """A key that may use no route of any cell."""
 ELSEWHERE = "elsewhere"
 SMALL, LARGE = 20_000, 100_000
+NO_RETRIES = {"ratio": 0.0, "floor_per_s": 0.0}
 ABLE = ["chat", "tools", "parallel_tools", "vision", "json", "json_schema", "reasoning"]
 
 
@@ -118,7 +119,7 @@ class Pointsman:
             configuration(cells, sites),
             env={"KEY": KEY, "NARROW_KEY": NARROW_KEY, "PROVIDER_KEY": "sk-provider-0123456789"},
             ledger=MemoryLedger(),
-            transport=LeanTransport(TransportLimits(connect_s=0.6, tls_s=0.6), resolve=resolve),
+            transport=LeanTransport(TransportLimits(connect_s=1.0, tls_s=1.0), resolve=resolve),
             rng=random.Random(self._seed),
             observers=(self._keep,),
         )
@@ -132,10 +133,10 @@ class Pointsman:
         self._by_route.setdefault(entry.requested_model, []).append(entry)
 
     def inside(self, cell: Cell) -> Inside | None:
-        stacks = {side: self.gateway.stacks[cell.deployment(side)] for side in ("a", "b")}
+        stacks = {side: self.gateway.stacks[cell.deployment(side)] for side in SIDES}
         return Inside(
             self._by_route.get(cell.route, ()),
-            {side: effect_of(stack.breaker) for side, stack in stacks.items()},  # type: ignore[misc]
+            {side: effect_of(stack.breaker) for side, stack in stacks.items()},
             sum(stack.meter.in_flight for stack in stacks.values()),
         )
 
@@ -159,8 +160,13 @@ def effect_of(breaker: Any) -> tuple[Effect, int]:
     return "neutral", 0
 
 
+def may_retry(cell: Cell) -> bool:
+    return not isinstance(cell.fault, Fault) or cell.fault.retries
+
+
 def configuration(cells: Sequence[Cell], sites: Sites) -> dict[str, object]:
-    """Write the configuration of a batch."""
+    """Write the configuration of a batch, whose cells agree on `retries`."""
+    retries = may_retry(cells[0])
     providers: dict[str, object] = {}
     deployments: list[object] = []
     routes: list[object] = []
@@ -168,10 +174,10 @@ def configuration(cells: Sequence[Cell], sites: Sites) -> dict[str, object]:
         fault = cell.fault
         times = fault.times if isinstance(fault, Fault) else PATIENT
         larger = isinstance(fault, Fault) and fault.larger
-        for side in ("a", "b"):
-            wire = cell.wire(side)  # type: ignore[arg-type]
-            address = sites.address(cell, side)  # type: ignore[arg-type]
-            name = cell.deployment(side)  # type: ignore[arg-type]
+        for side in SIDES:
+            wire = cell.wire(side)
+            address = sites.address(cell, side)
+            name = cell.deployment(side)
             provider: dict[str, object] = {
                 "url": f"{address}/v1" if wire == "openai" else address,
                 "dialect": wire,
@@ -185,7 +191,7 @@ def configuration(cells: Sequence[Cell], sites: Sites) -> dict[str, object]:
                 {
                     "name": name,
                     "provider": f"p{name}",
-                    "model": cell.model(side),  # type: ignore[arg-type]
+                    "model": cell.model(side),
                     "tier": "workhorse",
                     "price": {"input_usd": 1, "output_usd": 2, "cached_input_usd": 0.5},
                     "context_tokens": LARGE if side == "b" and larger else SMALL,
@@ -217,7 +223,7 @@ def configuration(cells: Sequence[Cell], sites: Sites) -> dict[str, object]:
             "body_mb": 1,
         },
         # The retry budget is the gateway's; here no cell may spend what another needs.
-        "retry": {"ratio": 1.0, "floor_per_s": 1000.0},
+        "retry": {"ratio": 1.0, "floor_per_s": 1000.0} if retries else NO_RETRIES,
         "providers": providers,
         "deployments": deployments,
         "routes": routes,

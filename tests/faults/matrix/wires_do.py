@@ -40,7 +40,7 @@ from pointsman.testing.plays import (
 from pointsman.testing.tokens import count_tokens
 
 ALL = count_tokens(TEXT["a"])
-TIMED = Times(first_content_s=0.35, idle_s=0.35, whole_s=0.35, total_s=1.2)
+TIMED = Times(first_content_s=0.5, idle_s=0.5, whole_s=0.5, total_s=2.2)
 
 LATE_A = Tried("a", "timeout", "estimate")
 HANGS_WHOLE = Pair(Expect((LATE_A,), DEADLINE, a="hard"), Expect((LATE_A, GOOD_B), a="hard"))
@@ -54,6 +54,9 @@ def place(name: str, row: str, where: Place, kind: str, told: Told) -> Fault:
     ends = fails(kind, told)
     return Fault(name, row, (), ends, ends, where=where)
 
+
+LATE_TWICE = Expect((LATE_A, Tried("b", "timeout", "estimate")), DEADLINE, a="hard")
+LATE_AFTER_CONTENT = Expect((Tried("a", "abandoned", "estimate"),), DEADLINE, (1, ALL - 1))
 
 CONNECTIONS = (
     place("connection refused", "4", "refused", "unavailable", UPSTREAM_ERROR),
@@ -101,26 +104,21 @@ TIME = (
     Fault("slow, but in time", "8", Slow(0.1, 0.1, 100), unseen(), unseen()),
     Fault("a drip of bytes", "19", Drip(0.02), HANGS_WHOLE, HANGS_STREAM, times=TIMED),
     Fault("a drip that arrives in time", "19", Drip(0.001, 64), unseen(), unseen()),
-    Fault(
+    same(
         "the deadline passes in the first attempt",
         "7",
         Hang(),
-        *[Pair(Expect((LATE_A,), DEADLINE), Expect((LATE_A,), DEADLINE))] * 2,
-        timeout_s=0.3,
+        Pair(Expect((LATE_A,), DEADLINE), Expect((LATE_A,), DEADLINE)),
+        timeout_s=0.6,
     ),
     Fault(
         "the deadline passes in the second attempt",
         "7",
         Hang(),
-        *[
-            Pair(
-                Expect((LATE_A,), told, a="hard"),
-                Expect((LATE_A, Tried("b", "timeout", "estimate")), DEADLINE, a="hard"),
-            )
-            for told in (DEADLINE, UPSTREAM_TIMEOUT)
-        ],
+        Pair(Expect((LATE_A,), DEADLINE, a="hard"), LATE_TWICE),
+        Pair(Expect((LATE_A,), UPSTREAM_TIMEOUT, a="hard"), LATE_TWICE),
         second=Hang(),
-        times=Times(first_content_s=0.35, idle_s=0.35, whole_s=0.35, total_s=0.6),
+        times=Times(first_content_s=1.0, idle_s=1.0, whole_s=1.0, total_s=1.7),
     ),
     Fault(
         "both hang",
@@ -141,23 +139,13 @@ TIME = (
         "7",
         Slow(tokens_per_second=10),
         None,
-        Pair(
-            *[
-                Expect(
-                    (Tried("a", "abandoned", "estimate"),), DEADLINE, (1, ALL - 1), finish=""
-                )
-            ]
-            * 2
-        ),
-        timeout_s=0.5,
+        Pair(LATE_AFTER_CONTENT, LATE_AFTER_CONTENT),
+        timeout_s=1.0,
     ),
 )  # fmt: skip
 
 CUTS = (
-    *(
-        Fault(f"{how} before the head", "9", Cut(how), DIES, DIES)  # type: ignore[arg-type]
-        for how in ("rst", "fin")
-    ),
+    *(Fault(f"{how} before the head", "9", Cut(how), DIES, DIES) for how in ("rst", "fin")),
     Fault("rst after the head", "9", Cut("rst", after_head=True), DIES, DIES),
     Fault("fin after the head", "9", Cut("fin", after_head=True), GARBLED, GARBLED),
     Fault("rst inside the head", "9", Cut("rst", at_wire_byte=30), DIES, DIES),
@@ -210,42 +198,36 @@ CUTS = (
         upstreams=("anthropic",),
     ),
     Fault("no [DONE]", "10", Malformed("no_done"), None, unseen(), upstreams=("openai",)),
-    Fault(
+    same(
         "both cut before content",
         "9",
         Cut("rst"),
-        *[
-            both_fail(
-                ("unavailable", "unavailable"),
-                (UPSTREAM_ERROR, UPSTREAM_ERROR),
-                ("estimate", "estimate"),
-                again=True,
-            )
-        ]
-        * 2,
+        both_fail(
+            ("unavailable", "unavailable"),
+            (UPSTREAM_ERROR, UPSTREAM_ERROR),
+            ("estimate", "estimate"),
+            again=True,
+        ),
         second=Cut("rst"),
         always=True,
     ),
-    Fault(
+    same(
         "reset, then rubbish",
         "9",
         Cut("rst"),
-        *[
-            Pair(
-                Expect((Tried("a", "unavailable", "estimate"),), UPSTREAM_ERROR, a="hard"),
-                Expect(
-                    (
-                        Tried("a", "unavailable", "estimate"),
-                        Tried("b", "malformed", "estimate"),
-                        Tried("a", "unavailable", "estimate"),
-                    ),
-                    UPSTREAM_ERROR,
-                    a="hard",
-                    b="hard",
+        Pair(
+            Expect((Tried("a", "unavailable", "estimate"),), UPSTREAM_ERROR, a="hard"),
+            Expect(
+                (
+                    Tried("a", "unavailable", "estimate"),
+                    Tried("b", "malformed", "estimate"),
+                    Tried("a", "unavailable", "estimate"),
                 ),
-            )
-        ]
-        * 2,
+                UPSTREAM_ERROR,
+                a="hard",
+                b="hard",
+            ),
+        ),
         second=Instead("html"),
         always=True,
     ),
@@ -253,14 +235,14 @@ CUTS = (
 
 HTTP = (
     *(
-        Fault(f"HTTP: {kind}", "27", Broken(kind), GARBLED, GARBLED)  # type: ignore[arg-type]
+        Fault(f"HTTP: {kind}", "27", Broken(kind), GARBLED, GARBLED)
         for kind in (
             "bad_status_line", "not_http", "bad_header", "bad_chunk", "length_and_chunked",
             "two_lengths", "huge_header", "many_headers",
         )
     ),
     *(
-        Fault(f"HTTP: {kind}", "27", Broken(kind), unseen(), unseen())  # type: ignore[arg-type]
+        Fault(f"HTTP: {kind}", "27", Broken(kind), unseen(), unseen())
         for kind in (
             "garbage_after", "close_after", "close_delimited", "informational", "announced_close",
         )
@@ -278,7 +260,7 @@ HTTP = (
 )  # fmt: skip
 
 LEGAL = tuple(
-    Fault(f"legal: {kind}", "11", Malformed(kind), unseen(), unseen())  # type: ignore[arg-type]
+    Fault(f"legal: {kind}", "11", Malformed(kind), unseen(), unseen())
     for kind in (
         "crlf", "mixed_newlines", "bom", "comments", "no_space", "two_data_lines", "split_utf8",
         "unknown_event", "id_and_retry", "after_done",
@@ -310,7 +292,7 @@ BYTES = (
         for kind in BROKEN
     ),
     *(
-        same(f"200 with {what}", "14", Instead(what), GARBLED)  # type: ignore[arg-type]
+        same(f"200 with {what}", "14", Instead(what), GARBLED)
         for what in (
             "html", "empty", "empty_choices", "null", "text", "array", "wrong_type", "no_content",
             "other_dialect", "gzip",
