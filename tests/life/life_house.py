@@ -7,7 +7,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,11 +23,11 @@ PATIENCE_S = 40.0
 BODY: Mapping[str, Any] = {"model": "auto", "messages": [{"role": "user", "content": "a b c d"}]}
 
 
-def config(url: str, more: str = "", reload_s: float = 0) -> str:
+def config(url: str, more: str = "", reload_s: float = 0, chain: str = "") -> str:
     return f"""\
 server: {{port: 0, reload_s: {reload_s}, drain_s: 10}}
 providers:
-  oa: {{url: "{url}", dialect: openai}}
+  oa: {{url: "{url}", dialect: openai{chain and f", keys: {chain}"}}}
 deployments:
   - {{name: first, provider: oa, model: m, tier: workhorse, price: {{input_usd: 1, output_usd: 2}}}}
 {more}"""
@@ -95,11 +95,16 @@ class Served:
 
 @asynccontextmanager
 async def serving(
-    tmp_path: Path, *options: str, linger_s: float = 0, text: str | None = None, **more: Any
+    tmp_path: Path,
+    *options: str,
+    linger_s: float = 0,
+    keys: Sequence[str] | None = None,
+    **more: Any,
 ) -> AsyncIterator[Served]:
+    """`keys` are the only ones that the provider takes; `more` is what `config` takes."""
     path = tmp_path / "pointsman.yaml"
-    async with FaultProvider() as provider, aiohttp.ClientSession() as client:
-        path.write_text(text or config(provider.base_url, **more))
+    async with FaultProvider(keys=keys) as provider, aiohttp.ClientSession() as client:
+        path.write_text(config(provider.base_url, **more))
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "pointsman", "serve", "-c", str(path), *options),
             stderr=asyncio.subprocess.PIPE,

@@ -180,3 +180,41 @@ async def test_callers_keys_come_and_go_with_the_file(tmp_path: Path) -> None:
         served.signal(signal.SIGINT)
         assert await served.end() == 0
         assert not any("sk-caller" in line for line in served.lines)
+
+
+@pytest.mark.slow
+@pytest.mark.real
+async def test_a_provider_s_key_is_rotated_under_traffic_and_nobody_sees_it(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "new").write_text("sk-provider-first")
+    (tmp_path / "old").write_text("sk-provider-spare")
+    both = ["sk-provider-first", "sk-provider-spare"]
+    chain = "['file:new', 'file:old']"
+    async with serving(tmp_path, keys=both, reload_s=0.1, chain=chain) as served:
+        taken = served.provider.keys
+        assert taken is not None
+        stop, statuses = asyncio.Event(), list[int]()
+
+        async def traffic() -> None:
+            while not stop.is_set():
+                statuses.append(await served.chat())
+                await asyncio.sleep(0.005)
+
+        callers = [asyncio.create_task(traffic()) for _ in range(4)]
+        taken.discard("sk-provider-first")  # 1. revoked too early: the spare one serves
+        await served.said("key.refused provider=oa key=1 of=2 usable=1")
+        (tmp_path / "new").write_text("sk-provider-second")
+        taken.add("sk-provider-second")  # 2. its successor is in place
+        await served.said("config.loaded")
+        taken.discard("sk-provider-spare")  # 3. and the spare one may go
+        so_far = len(statuses)
+        await served.until(lambda: len(statuses) > so_far + 50)
+        stop.set()
+        await asyncio.gather(*callers)
+        assert set(statuses) == {200}
+        _, told = await served.readyz()
+        assert told["breakers"] == {"first": "closed"}
+        assert not any("sk-provider" in line for line in served.lines)
+        served.signal(signal.SIGINT)
+        assert await served.end() == 0
