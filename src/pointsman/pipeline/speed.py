@@ -106,7 +106,7 @@ class Speed:
         """Learn from a stream that began after `ttft_s` and ended after `seconds`."""
         self._first[size].observe(ttft_s, now)
         if tokens > 1:
-            self._per_token.observe((seconds - ttft_s) / (tokens - 1), now)
+            self._per_token.observe(max(0.0, seconds - ttft_s) / (tokens - 1), now)
 
     def learn_whole(self, size: int, seconds: float, tokens: int, now: float) -> None:
         """Learn from an answer that came whole: its total scales both estimates alike."""
