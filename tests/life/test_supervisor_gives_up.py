@@ -11,7 +11,8 @@ import pytest
 
 from pointsman.clock import SystemClock
 from pointsman.server import supervisor
-from pointsman.server.supervisor import Launch, Supervisor
+from pointsman.server.child import Launch
+from pointsman.server.supervisor import Supervisor
 
 
 @pytest.mark.slow

@@ -18,7 +18,8 @@ from pointsman.config.source import Source
 from pointsman.errors import ConfigError
 from pointsman.gateway import METRICS_DIRECTORY_VARIABLE
 from pointsman.observe.logs import setup_logs
-from pointsman.server.supervisor import Launch, Supervisor
+from pointsman.server.child import Launch
+from pointsman.server.supervisor import Supervisor
 from pointsman.server.worker import run_worker
 
 BACKLOG = 2048
