@@ -39,7 +39,10 @@ OWN: tuple[tuple[str, str], ...] = (
         "ContextTooLong",
         "it fits no candidate's window, or every provider that was asked said so",
     ),
-    ("NoCandidate", "hard constraints leave nobody; the message says which"),
+    (
+        "NoCandidate",
+        "hard constraints, or what is left of `max_cost_usd`, leave nobody; the message says which",
+    ),
     (
         "RateLimited",
         "more requests of one API key at once than its own `max_in_flight`; the message names the "
@@ -51,7 +54,10 @@ OWN: tuple[tuple[str, str], ...] = (
         "more than `server.max_in_flight` at once, too late a worker (both with Retry-After), "
         "or shutting down (`draining`)",
     ),
-    ("DeadlineExceeded", "the call's own deadline passed, whoever was being asked"),
+    (
+        "DeadlineExceeded",
+        "the call's own deadline passed, whoever was being asked, or nobody would begin before it",
+    ),
 )
 """Errors of ours and the caller's, with when they come; nobody was called, or it made no
 difference who."""

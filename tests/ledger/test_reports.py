@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -63,6 +65,32 @@ def test_repeating_on_the_same_deployment_is_no_fallback(
     again = (attempt("small", outcome="overloaded"), attempt("small"), attempt("large"))
     [total] = usage_report(written(entry(*again)))
     assert (total.attempts, total.fallbacks) == (3, 1)
+
+
+def test_a_hedge_is_kept_as_one_and_is_no_fallback(
+    written: Write, entry: Any, attempt: Any
+) -> None:
+    lost = attempt("slow", outcome="abandoned", ttft_s=None, started_s=0.0)
+    won = attempt("quick", hedge=True, started_s=1.0)
+    path = written(entry(lost, won))
+    [total] = usage_report(path)
+    assert (total.attempts, total.fallbacks) == (2, 0)
+    [recorded] = recent(path)
+    assert [each.hedge for each in recorded.entry.attempts] == [False, True]
+    # The hedge lost, or failed: what it ran beside is no fallback either, what follows both is.
+    failed = attempt("quick", outcome="malformed", hedge=True, started_s=1.0)
+    both = (failed, attempt("slow", outcome="unavailable"), attempt("third", started_s=2.0))
+    [total] = usage_report(written(entry(failed, attempt("slow")), entry(*both)))
+    assert (total.attempts, total.fallbacks) == (2 + 5, 1)
+
+
+def test_a_ledger_of_the_first_form_is_still_read(written: Write, entry: Any, attempt: Any) -> None:
+    path = written(entry(attempt()))
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("ALTER TABLE attempt DROP COLUMN hedge")
+        connection.execute("PRAGMA user_version = 1")
+    [recorded] = recent(path)
+    assert not recorded.entry.attempts[0].hedge
 
 
 def test_an_unknown_price_is_counted_apart_and_spoils_no_saving(

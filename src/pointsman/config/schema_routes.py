@@ -208,7 +208,7 @@ class RouteBlock(Block, frozen=True, kw_only=True):
     ] = None
     max_cost_usd: Annotated[
         Annotated[float, Meta(gt=0)] | None,
-        Meta(description="The most one request may cost, in USD."),
+        Meta(description="The most one request may cost with all its attempts, in USD."),
     ] = None
     max_first_content_s: Annotated[
         Seconds | None,
