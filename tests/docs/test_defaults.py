@@ -16,7 +16,9 @@ from pointsman.config.settings import (
     Timeouts,
 )
 from pointsman.observe.metrics import METRICS
+from pointsman.pipeline import adaptive, last_word, meter, speed
 from pointsman.providers.transport import TransportLimits
+from pointsman.routing import signals
 from pointsman.routing.spec import FallbackSpec, PolicySpec
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,6 +36,10 @@ RECORDS: dict[str, object] = {
         Timeouts(),
         TransportLimits(),
     )
+}
+RECORDS |= {
+    module.__name__.rpartition(".")[2]: module
+    for module in (adaptive, last_word, meter, signals, speed)
 }
 
 

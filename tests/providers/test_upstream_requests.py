@@ -76,3 +76,27 @@ async def test_a_closed_gateway_says_so() -> None:
     await gateway.close()
     with pytest.raises(Overloaded, match="closed"):
         await gateway.chat([{"role": "user", "content": "hi"}])
+
+
+async def test_what_a_provider_says_is_left_is_kept_to() -> None:
+    """Two providers; the first says that three requests remain: the fourth goes to the second,
+    and nobody is told 429."""
+    text = """
+providers:
+  one: { url: "http://one.test", dialect: openai, key: "env:KEY" }
+  two: { url: "http://two.test", dialect: openai, key: "env:KEY" }
+deployments:
+  - { name: a, provider: one, model: m, price: free, tier: workhorse }
+  - { name: b, provider: two, model: m, price: free, tier: workhorse }
+routes: [{ name: auto, deployments: [a, b], strategy: static, order: [a, b] }]
+"""
+    left = {"x-ratelimit-limit-requests": "100", "x-ratelimit-reset-requests": "1h0m0s"}
+    answers = [
+        Scripted(headers={**left, "x-ratelimit-remaining-requests": n}, chunks=(ANSWER,))
+        for n in ("3", "2", "1", "0")
+    ]
+    transport = FakeTransport(*answers, Scripted(chunks=(ANSWER,)), Scripted(chunks=(ANSWER,)))
+    settings = loads(text, "test", {"KEY": KEY}, Path.cwd())
+    async with Gateway(settings, transport=transport) as gateway:
+        told = [await gateway.chat([{"role": "user", "content": "hi"}]) for _ in range(5)]
+    assert [each.deployment.name for each in told] == ["a", "a", "a", "a", "b"]
