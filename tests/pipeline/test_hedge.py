@@ -92,11 +92,33 @@ async def test_one_in_time_has_no_rival(clock: FakeClock) -> None:
     assert clock.pending == ()
 
 
-async def test_with_both_at_the_same_moment_the_first_one_wins(clock: FakeClock) -> None:
-    house = hedged(clock, {"a": [Does(1.5)], "b": [Does(0.5)]})
-    assert await answered(house) == "a"
+async def test_with_both_in_the_same_turn_of_the_loop_the_first_one_wins(
+    clock: FakeClock,
+) -> None:
+    house = hedged(clock, {"a": [Does(1.5)], "b": [Does(0.45)]})
+    task = asyncio.create_task(house.ask(stream=True))
+    await clock.run_for(1.4)
+    clock.advance(0.2)  # Both are woken before either runs.
+    assert await task == "a"
     assert hedges(house) == [("b", "abandoned", True), ("a", "ok", False)]
     assert house.leftovers() == {}
+
+
+@pytest.mark.parametrize("at", [0.0, 1.0, 1.04, 1.2, 2.5, 3.0])
+async def test_leaving_without_a_hedge_leaves_nothing_either(clock: FakeClock, at: float) -> None:
+    """During an attempt, a backoff, a wait that was asked for, and the repeated attempt."""
+    script = [fails("unavailable", 1.0), fails("overloaded", 0.2, hint=1.5), Does(2.0)]
+    again = FallbackSpec(retry_same=2)
+    house = House(clock, {"a": script}, fallback=again)
+    task = asyncio.create_task(house.ask(stream=True))
+    await clock.run_for(at)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (house.leftovers(), clock.pending) == ({}, ())
+    assert [entry.status for entry in house.told] == [499]
+    assert sum(house.calls().values()) == len(house.attempts)
+    assert house.dispatch.choice._waiting == 0
 
 
 async def test_where_the_first_fails_meanwhile_the_hedge_is_the_attempt(clock: FakeClock) -> None:
