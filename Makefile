@@ -20,7 +20,7 @@ DEV := $(VENV)/.dev
 LOCAL := $(VENV)/.local
 CLIENTS := .venvs/openai/.made .venvs/anthropic/.made
 
-.PHONY: help setup check format test test-fast bench faults chaos docs serve demo lock clean
+.PHONY: help setup check format test test-fast bench faults simulate chaos docs serve demo lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' \
@@ -53,6 +53,9 @@ chaos: setup ## break things under load over real sockets (under 10 minutes); pr
 faults: setup ## every failure in every mode against its right answer; SEED=1, .build/faults.json
 	cd tests/faults && ../../$(BIN)/python -m matrix --seed $(SEED) --json ../../.build/faults.json $(ARGS)
 	POINTSMAN_MUTATIONS=3000 POINTSMAN_SEED=$(SEED) $(BIN)/pytest tests/faults/test_mutations.py
+
+simulate: setup ## 100,000 random orders of events against the laws; ARGS='--seed 41' replays one
+	cd tests/simulation && ../../$(BIN)/python -m simulator --json ../../.build/simulation.json $(ARGS)
 
 docs: setup ## run every example in README.md and docs/
 	$(BIN)/pytest tests/docs $(ARGS)

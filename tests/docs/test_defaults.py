@@ -16,7 +16,7 @@ from pointsman.config.settings import (
     Timeouts,
 )
 from pointsman.observe.metrics import METRICS
-from pointsman.pipeline import adaptive, last_word, meter, speed
+from pointsman.pipeline import adaptive, breaker, last_word, meter, speed
 from pointsman.providers.transport import TransportLimits
 from pointsman.routing import signals
 from pointsman.routing.spec import FallbackSpec, PolicySpec
@@ -39,7 +39,7 @@ RECORDS: dict[str, object] = {
 }
 RECORDS |= {
     module.__name__.rpartition(".")[2]: module
-    for module in (adaptive, last_word, meter, signals, speed)
+    for module in (adaptive, breaker, last_word, meter, signals, speed)
 }
 
 

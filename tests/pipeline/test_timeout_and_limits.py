@@ -102,7 +102,7 @@ async def test_a_rest_of_time_too_short_to_be_waited_for_is_over(started: float)
     assert await reply.__anext__() == b"ping"
     waiting = asyncio.ensure_future(reply.__anext__())
     await clock.run_for(1.0)
-    with pytest.raises(ProviderFailure, match="no content for 0.3 s"):
+    with pytest.raises(ProviderFailure, match=r"no content for 0\.3 s"):
         await waiting
     reply.close()
 
