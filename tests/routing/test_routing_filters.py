@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from pointsman.domain.deployment import Deployment, Limits
 from pointsman.domain.usage import Price, Rates
 from pointsman.routing.estimate import expect
-from pointsman.routing.filters import ASKED, FILTERS, Constraints, matches
+from pointsman.routing.filters import ASKED, FILTERS, Constraints, is_usual, matches
 from pointsman.routing.sift import sift, terms_of
 from pointsman.routing.signals import COLD, DeploymentState, RequestFeatures
 
@@ -341,3 +341,33 @@ def test_sifting_says_what_the_filters_and_the_estimate_say(
         cost, seconds = expect(features, deployment, state)
         assert lineup.costs == [cost]
         assert lineup.seconds == pytest.approx([seconds])
+
+
+SPECIAL: list[tuple[dict[str, object], Constraints]] = [
+    ({"allow": ("a",)}, Constraints()),
+    ({"allow": ()}, Constraints()),
+    ({"residency": "eu"}, Constraints()),
+    ({"sensitive": "pii"}, Constraints()),
+    ({"max_cost_nano": 0}, Constraints()),
+    ({}, Constraints(residency="eu")),
+    ({}, Constraints(max_cost_nano=0)),
+    ({}, Constraints(max_first_content_s=0.0)),
+    ({}, Constraints(rule="r", rule_tiers=("local",))),
+    ({}, Constraints(rule="r", rule_deployments=frozenset())),
+]
+
+
+def test_a_usual_request_is_one_that_no_special_filter_is_asked_for() -> None:
+    assert is_usual(ASKS, Constraints())
+    assert not any(asked(ASKS, Constraints()) for asked in ASKED.values())
+    for asks, demands in SPECIAL:
+        features = replace(ASKS, **asks)
+        assert any(asked(features, demands) for asked in ASKED.values())
+        assert not is_usual(features, demands)
+    reached = {
+        name
+        for asks, demands in SPECIAL
+        for name, asked in ASKED.items()
+        if asked(replace(ASKS, **asks), demands)
+    }
+    assert reached == set(ASKED)

@@ -37,6 +37,7 @@ class Variant:
     note: str = ""
     names: tuple[tuple[str, float], ...] = ()
     """(name, weight) of the scorers, as a Decision shows them."""
+    weights: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +187,7 @@ def _variant(
         explore=explore if explores and picker in ("best", "power_of_two") else 0.0,
         explore_tier_only=scope == "tier",
         names=tuple(used.items()),
+        weights=tuple(used.values()),
     )
 
 

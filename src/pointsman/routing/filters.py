@@ -292,5 +292,22 @@ ASKED: Final[Mapping[str, Asked]] = {
 }
 """Filters that only some requests need; the others always run."""
 
+
+def is_usual(features: RequestFeatures, demands: Constraints) -> bool:
+    """Are none of ASKED needed, nor capabilities that the route itself demands?"""
+    return (
+        features.allow is None
+        and not features.sensitive
+        and not features.residency
+        and features.max_cost_nano is None
+        and demands.max_cost_nano is None
+        and demands.max_first_content_s is None
+        and demands.rule_tiers is None
+        and demands.rule_deployments is None
+        and not demands.residency
+        and not demands.require
+    )
+
+
 TRANSIENT: Final = frozenset({"healthy", "slots"})
 """Filters whose reason may be gone a moment later: the caller may come back."""

@@ -72,7 +72,7 @@ def decide(
     # By columns, not by candidates: one pass per scorer, and the rows fall out of a zip.
     columns = [scorer(features, lineup, policy.ranks) for _, _, scorer in variant.scorers]
     parts = list(zip(*columns, strict=True))
-    scores = _weighed(variant.names, parts)
+    scores = _weighed(variant.weights, parts)
     odds = _odds(variant, features, lineup, scores)
     picker: str = variant.picker
     if features.read_by is not None:
@@ -132,13 +132,11 @@ def applies(when: Condition, features: RequestFeatures) -> bool:
     )
 
 
-def _weighed(
-    weights: Sequence[tuple[str, float]], parts: Sequence[tuple[float, ...]]
-) -> list[float]:
+def _weighed(weights: Sequence[float], parts: Sequence[tuple[float, ...]]) -> list[float]:
     """The weighted means of the parts. Written out for as many as the strategies have: a sum in
     a loop takes four times as long, and every request waits for it."""
     # Rounding may add a little to 1.
-    match [weight for _, weight in weights]:
+    match weights:
         case [_]:
             return [a if a < 1.0 else 1.0 for (a,) in parts]
         case [u, v]:

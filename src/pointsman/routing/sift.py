@@ -17,12 +17,9 @@ from pointsman.domain.deployment import Deployment
 from pointsman.domain.money import MILLION
 from pointsman.routing.decision import Rejection
 from pointsman.routing.estimate import SIZE_FACTORS, SPEED_PRIORS, expect
-from pointsman.routing.filters import ASKED, CONTEXT_SAFETY, FILTERS, Constraints, Filter
+from pointsman.routing.filters import ASKED, CONTEXT_SAFETY, FILTERS, Constraints, is_usual
 from pointsman.routing.scorers import Lineup
 from pointsman.routing.signals import COLD, DeploymentState, RequestFeatures, size_of
-
-_STEPS = tuple((name, check, ASKED.get(name)) for name, check in FILTERS.items())
-_ALWAYS = len(FILTERS) - len(ASKED)
 
 
 class Terms(NamedTuple):
@@ -62,13 +59,8 @@ def sift(
     states: Mapping[str, DeploymentState],
 ) -> tuple[Lineup, list[Rejection]]:
     """Put `deployments` through the filters; `terms` in the same order, `states` by name."""
-    steps = [
-        (name, check)
-        for name, check, asked in _STEPS
-        if asked is None or asked(features, constraints)
-    ]
     remaining, needs, output = features.remaining_s, features.needs, features.output_tokens
-    is_usual = len(steps) == _ALWAYS and not constraints.require and remaining > 0
+    usual = is_usual(features, constraints) and remaining > 0
     answer, tokens = features.max_output_tokens, features.input_tokens
     # Rounded up where the filter counts exactly: what passes here passes there.
     padded, room = (tokens + 1) * CONTEXT_SAFETY, (answer or output) + 1
@@ -83,7 +75,7 @@ def sift(
         state = states.get(name, COLD)
         first, scale = state.ttft_s, state.token_scale
         if not (
-            is_usual
+            usual
             and state.share > 0
             and state.headroom > 0
             and state.in_flight < most
@@ -92,7 +84,7 @@ def sift(
             and (first is None or first <= remaining)
             and needs <= capabilities
         ):
-            objection = _objection(steps, features, deployment, state, constraints)
+            objection = _objection(features, deployment, state, constraints)
             if objection is not None:
                 rejected.append(objection)
                 continue
@@ -117,15 +109,16 @@ def sift(
 
 
 def _objection(
-    steps: Sequence[tuple[str, Filter]],
     features: RequestFeatures,
     deployment: Deployment,
     state: DeploymentState,
     constraints: Constraints,
 ) -> Rejection | None:
     """The first filter that objects, if any does."""
-    for name, check in steps:
-        reason = check(features, deployment, state, constraints)
-        if reason is not None:
-            return Rejection(deployment, name, reason)
+    for name, check in FILTERS.items():
+        asked = ASKED.get(name)
+        if asked is None or asked(features, constraints):
+            reason = check(features, deployment, state, constraints)
+            if reason is not None:
+                return Rejection(deployment, name, reason)
     return None
