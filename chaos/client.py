@@ -8,11 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import struct
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import httptools
+
+
+CONTENT = b'"content":"'
+"""Marks a piece of content in a stream of OpenAI's dialect, as providers here write it; one that
+is empty goes with the role and is none."""
+_RESET = struct.pack("ii", 1, 0)
 
 
 @dataclass(slots=True)
@@ -28,7 +37,9 @@ class Answer:
     """First byte of the body."""
     done_at: float = 0.0
     error: str = ""
-    """Why there is no whole answer: refused, reset, timeout."""
+    """Why there is no whole answer: refused, reset, timeout, left."""
+    left_at: float = 0.0
+    """Unix time at which we hung up; 0 where we did not."""
 
     @property
     def ok(self) -> bool:
@@ -68,6 +79,9 @@ class _Connection(asyncio.Protocol):
         self._parser: Any = None
         self._parts: list[bytes] = []
         self._loop = asyncio.get_running_loop()
+        self._leave_after = 0
+        self._content = 0
+        self._leaves_by_reset = False
         self.is_reusable = True
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -99,13 +113,19 @@ class _Connection(asyncio.Protocol):
         self._answer.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_body(self, data: bytes) -> None:
-        assert self._answer is not None
+        if self._answer is None:
+            return  # what came in one piece with that at which we left
         if not self._answer.first_at:
             self._answer.first_at = self._loop.time()
         self._parts.append(data)
+        if self._leave_after:
+            self._content += data.count(CONTENT) - data.count(CONTENT + b'"')
+            if self._content >= self._leave_after:
+                self._leave()
 
     def on_message_complete(self) -> None:
-        assert self._answer is not None
+        if self._answer is None:
+            return
         self._answer.status = self._parser.get_status_code()
         self.is_reusable = self.is_reusable and self._parser.should_keep_alive()
         self._finish("")
@@ -129,9 +149,23 @@ class _Connection(asyncio.Protocol):
         if self.waiter is not None and not self.waiter.done():
             self.waiter.set_result(None)
 
-    def received(self) -> bytes:
-        """What has come of an answer that is not whole yet."""
-        return b"".join(self._parts)
+    def leave_after(self, content: int, *, reset: bool) -> None:
+        """Hang up when so many pieces of content have come."""
+        self._leave_after = content
+        self._leaves_by_reset = reset
+
+    def _leave(self) -> None:
+        assert self._answer is not None
+        assert self.transport is not None
+        self._leave_after = 0
+        self.is_reusable = False
+        if self._leaves_by_reset:
+            plug = self.transport.get_extra_info("socket")
+            plug.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self._answer.left_at = time.time()
+        self._answer.status = self._parser.get_status_code()
+        self._finish("left")
+        self.transport.abort()
 
     def close(self) -> None:
         if self.transport is not None:
@@ -157,14 +191,21 @@ class Client:
         headers: Mapping[str, str] | None = None,
         timeout_s: float = 30.0,
         method: str | None = None,
+        leave_after: int = 0,
+        leave_by_reset: bool = False,
     ) -> Answer:
-        """Ask once and read to the end. Never raises: what went wrong is in the answer."""
+        """Ask once and read to the end. Never raises: what went wrong is in the answer.
+
+        leave_after: hang up when so many pieces of content have come.
+        """
         loop = asyncio.get_running_loop()
         answer = Answer(loop.time() if due is None else due)
         data = self.render(path, body, headers or {}, method)
         try:
             async with asyncio.timeout(timeout_s):
                 connection = await self._take()
+                if leave_after:
+                    connection.leave_after(leave_after, reset=leave_by_reset)
                 try:
                     await connection.ask(answer, data)
                 except asyncio.CancelledError:
@@ -193,7 +234,7 @@ class Client:
         lines = [
             f"{method or ('GET' if body is None else 'POST')} {path} HTTP/1.1",
             f"host: {self.host}:{self.port}",
-            *([f"authorization: Bearer {self.key}"] if self.key else []),
+            *([f"authorization: Bearer {self.key}"] if self.key and not _has_key(headers) else []),
             *([] if body is None else ["content-type: application/json"]),
             *(f"{name}: {value}" for name, value in headers.items()),
             f"content-length: {len(data)}",
@@ -215,6 +256,10 @@ class Client:
     def close(self) -> None:
         for connection in self._live:
             connection.close()
+
+
+def _has_key(headers: Mapping[str, str]) -> bool:
+    return "authorization" in headers or "x-api-key" in headers
 
 
 def chat(text: str = "hi", model: str = "auto", **fields: object) -> dict[str, object]:

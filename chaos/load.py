@@ -20,6 +20,8 @@ class Measured:
 
     start: float
     answers: list[Answer] = field(default_factory=list)
+    late: list[float] = field(default_factory=list)
+    """By how much the generator itself was late, in seconds, at each request."""
 
     def between(self, start_s: float, end_s: float) -> list[Answer]:
         """Those due in this span, in seconds from the start."""
@@ -70,6 +72,7 @@ async def open_loop(
             wait = due - loop.time()
             if wait > 0:
                 await asyncio.sleep(wait)
+            measured.late.append(loop.time() - due)
             asked.append(tasks.create_task(_ask(ask, due)))
             due += rng.expovariate(rate) if poisson else 1 / rate
     measured.answers = [task.result() for task in asked]

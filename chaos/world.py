@@ -96,6 +96,20 @@ class Gateway:
                 await asyncio.sleep(0.05)
         return entries
 
+    async def metrics(self) -> dict[str, float]:
+        """The series of /metrics by name and labels, as written there."""
+        text = (await self.client.ask("/metrics")).body.decode()
+        rows = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
+        return {name: float(value) for name, _, value in rows if name}
+
+    async def quiet(self, within_s: float = 5.0) -> bool:
+        """Wait until no attempt is under way; tell whether that came to be."""
+        for _ in range(int(within_s / 0.05)):
+            if not summed(await self.metrics(), "pointsman_in_flight"):
+                return True
+            await asyncio.sleep(0.05)
+        return False
+
     async def ready(self, within_s: float = READY_S) -> None:
         async with asyncio.timeout(within_s):
             while not (await self.client.ask("/readyz", timeout_s=2)).ok:
@@ -113,6 +127,11 @@ class Gateway:
         except subprocess.TimeoutExpired:
             self.process.kill()
             return await asyncio.to_thread(self.process.wait)
+
+
+def summed(metrics: Mapping[str, float], name: str) -> float:
+    """The sum over all labels of a metric."""
+    return sum(v for k, v in metrics.items() if k == name or k.startswith(name + "{"))
 
 
 class World:
