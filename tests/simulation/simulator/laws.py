@@ -241,6 +241,8 @@ class Laws:
 
     def _retries_within_budget(self) -> None:
         """In nine tenths of any `ttl_s` (there are ten slots) what was retried is paid for."""
+        if self.world.loop.jumped_s:
+            return  # What was paid for before a jump may be sent long after it.
         budget = self.world.settings.retry
         span_s = budget.ttl_s * 0.9
         asked = sorted(call.started for call in self.calls.values())
