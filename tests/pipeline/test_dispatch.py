@@ -264,7 +264,6 @@ async def test_a_full_deployment_is_passed_over(clock: FakeClock) -> None:
     house = House(clock, {"a": [100.0], "b": []})
     stack = house.stacks["a"]
     stack.limits._slots = 1
-    stack.limits.is_unlimited = False
     task = asyncio.create_task(house.ask())
     await clock.run_for(0.1)
     assert await house.ask() == "b"
