@@ -228,9 +228,7 @@ class Client:
     def render(
         self, path: str, body: object, headers: Mapping[str, str], method: str | None = None
     ) -> bytes:
-        data = (
-            b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
-        )
+        data = self.render_body(body)
         lines = [
             f"{method or ('GET' if body is None else 'POST')} {path} HTTP/1.1",
             f"host: {self.host}:{self.port}",
@@ -240,6 +238,12 @@ class Client:
             f"content-length: {len(data)}",
         ]
         return ("\r\n".join(lines) + "\r\n\r\n").encode() + data
+
+    @staticmethod
+    def render_body(body: object) -> bytes:
+        if body is None or isinstance(body, bytes):
+            return body or b""
+        return json.dumps(body).encode()
 
     async def _take(self) -> _Connection:
         while self._idle:

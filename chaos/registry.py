@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from chaos import checks_leaving, checks_outage
+from chaos import checks_fairness, checks_leaving, checks_outage, checks_slow
 from chaos.check import Check
 
-CHECKS: Mapping[str, Check] = {check.id: check for check in (*checks_outage.CHECKS, *checks_leaving.CHECKS)}
+_ALL = (
+    *checks_outage.CHECKS,
+    *checks_slow.CHECKS,
+    *checks_leaving.CHECKS,
+    *checks_fairness.CHECKS,
+)
+
+CHECKS: Mapping[str, Check] = {check.id: check for check in _ALL}

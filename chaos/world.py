@@ -26,6 +26,7 @@ from typing import Any, Self
 from bench.procfs import resident_mb
 
 from chaos.client import Client, chat
+from chaos.raw import RawProvider
 from pointsman.testing import FaultProvider
 
 KEY = "sk-chaos-0123456789abcdef"
@@ -164,6 +165,10 @@ class World:
         """Start a provider in this process."""
         return await self._stack.enter_async_context(FaultProvider(**settings))
 
+    async def raw(self, **settings: Any) -> RawProvider:
+        """Start a provider of canned bytes in this process."""
+        return await self._stack.enter_async_context(RawProvider(**settings))
+
     async def gateway(
         self,
         config: Mapping[str, Any],
@@ -216,7 +221,9 @@ class World:
             await gateway.client.ask("/v1/chat/completions", chat())
 
 
-def deployments(providers: Sequence[FaultProvider], **fields: object) -> dict[str, Any]:
+def deployments(
+    providers: Sequence[FaultProvider | RawProvider], **fields: object
+) -> dict[str, Any]:
     """The blocks for as many deployments of one model, each at a provider of its own."""
     return {
         "providers": {

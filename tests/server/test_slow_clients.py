@@ -4,6 +4,7 @@ each (rows 19 and 20 of the failure catalogue)."""
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -198,6 +199,29 @@ async def test_a_reader_that_takes_nothing_holds_the_stream_back_and_is_cut(
     with pytest.raises(ConnectionError):
         while await client.reader.read(1 << 16):
             pass
+
+
+async def test_the_kernel_does_not_hoard_what_nobody_reads(yard: Yard, clock: FakeClock) -> None:
+    written = 0
+
+    async def counted(exchange: Exchange) -> None:
+        nonlocal written
+        exchange.start(200, (), b"text/plain")
+        while True:
+            exchange.write(b"x" * 10_000)
+            written += 10_000
+            await asyncio.sleep(0)
+            if exchange.is_full:
+                await exchange.drained()
+
+    yard.desk.answer = counted
+    with socket.socket() as plug:
+        plug.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        plug.connect(("127.0.0.1", yard.port))
+        plug.sendall(LIVEZ)
+        await until(lambda: yard.desk.seen and yard.desk.seen[0].is_full)
+        await asyncio.sleep(0.02)
+    assert written < 1_000_000
 
 
 async def test_a_reader_that_takes_a_little_is_not_cut(yard: Yard, clock: FakeClock) -> None:

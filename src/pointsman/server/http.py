@@ -29,6 +29,12 @@ RESERVED_DESCRIPTORS = 64
 MOST_TURNED_AWAY = 32
 """Connections beyond the cap that get a 503 at the same time; others are hung up on."""
 
+UNSENT_BYTES = 128 * 1024
+"""Of an answer that the kernel may hold for a reader who takes none of it. By default it is up to
+4 MB (tcp_wmem), which is memory too, and what a client left unread would be paid for."""
+
+_UNSENT = getattr(socket, "TCP_NOTSENT_LOWAT", None)  # Linux and macOS
+
 IDLE_WHILE_DRAINING_S = 2.0
 END_S = 5.0
 """For exchanges that were told to end to say so, in seconds."""
@@ -184,6 +190,8 @@ class HttpServer:
     async def _open(self, client: socket.socket, connection: Connection) -> None:
         try:
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if _UNSENT is not None:
+                client.setsockopt(socket.IPPROTO_TCP, _UNSENT, UNSENT_BYTES)
         except OSError:
             pass  # no TCP, or gone already
         try:
