@@ -51,8 +51,8 @@ pytestmark = [
 
 
 @pytest.fixture(autouse=True)
-def quiet() -> None:
-    logging.getLogger("pointsman").setLevel(logging.CRITICAL)
+def quiet(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.CRITICAL, "pointsman")
 
 
 def test_no_order_of_events_breaks_a_law_and_all_kinds_of_events_are_met() -> None:

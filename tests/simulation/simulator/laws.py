@@ -249,11 +249,14 @@ class Laws:
         retried: list[float] = []
         for entry in self.world.entries:
             call = self.calls[entry.request_id]
-            own = [attempt for attempt in entry.attempts if not attempt.hedge]
-            own.sort(key=lambda attempt: attempt.started_s)
+            if any(attempt.hedge for attempt in entry.attempts):
+                continue  # What follows a race is paid for as what failed last.
+            own = sorted(entry.attempts, key=lambda attempt: attempt.started_s)
             for before, attempt in itertools.pairwise(own):
                 kind = before.outcome
-                if kind in KINDS and KINDS[kind].retry_cost > 0:  # type: ignore[index]
+                # What was waited for was paid for at some moment in between.
+                at_once = attempt.started_s - before.started_s - before.seconds < 0.001
+                if at_once and kind in KINDS and KINDS[kind].retry_cost > 0:  # type: ignore[index]
                     retried.append(call.started + attempt.started_s)
         for last in retried:
             since = last - span_s
