@@ -65,6 +65,8 @@ async def test_a_stream_that_is_cut_reads_whole(fault: str, dialect: str, resumi
     assert entry.attempts[0].outcome != "ok"
     assert entry.attempts[1].outcome == entry.outcome == "ok"
     assert entry.attempts[0].usage.output > 0
+    metrics = (await resuming.get("/metrics")).body.decode()
+    assert 'pointsman_resumes_total{result="joined",route="auto"} 1.0' in metrics
     assert entry.cost_nano == sum(attempt.cost_nano or 0 for attempt in entry.attempts)
 
 

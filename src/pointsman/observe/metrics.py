@@ -30,6 +30,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from pointsman.domain.outcome import FAILURES
 from pointsman.ledger.entries import Attempt, LedgerEntry
 from pointsman.pipeline.outage import Change
 from pointsman.routing.signals import DeploymentState
@@ -59,6 +60,11 @@ TABLE: Mapping[str, Described] = {
     ),
     "pointsman_fallbacks_total": Described(
         "counter", "Attempts after the first, by route; hedges are not counted.", ("route",)
+    ),
+    "pointsman_resumes_total": Described(
+        "counter",
+        "Answers that were cut off and asked for elsewhere, by route and result: joined or failed.",
+        ("route", "result"),
     ),
     "pointsman_hedges_total": Described(
         "counter",
@@ -244,6 +250,10 @@ class Metrics(Collector):
                 _add(self._fallbacks, route, repeats)
             for hedge in hedges:
                 self._hedged(entry, hedge)
+            # One that had begun to answer, and was followed by another all the same.
+            if any(e.ttft_s is not None and e.outcome in FAILURES for e in entry.attempts[:-1]):
+                result = "joined" if entry.outcome == "ok" else "failed"
+                self.count("pointsman_resumes_total", entry.route, result)
         for attempt in entry.attempts:
             name, usage = attempt.deployment, attempt.usage
             _add(self._attempts, (name, attempt.outcome), 1)
