@@ -203,7 +203,8 @@ class DeploymentBlock(Block, frozen=True, kw_only=True):
         Residency | None, Meta(description="Where the data stays, such as `eu`.")
     ] = None
     weight: Annotated[
-        float, Meta(ge=0, description="Share of the traffic under strategies weighted, load and latency.")
+        float,
+        Meta(ge=0, description="Share of the traffic under strategies weighted, load and latency."),
     ] = 1.0
     quality: Annotated[
         Share | None, Meta(description="How good its answers are, in [0, 1]; a declared prior.")
