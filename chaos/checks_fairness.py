@@ -10,6 +10,8 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any
 
+from bench.procfs import cpu_seconds
+
 from chaos.check import Check, Findings
 from chaos.client import Answer, chat
 from chaos.load import Measured, open_loop, p50_ms, p99_ms, percentile, success
@@ -25,20 +27,21 @@ class Squeeze:
 
     what: str
     server: dict[str, Any]
-    provider_s: float
+    provider_s: tuple[float, float]
+    """Between which its times lie: were they all alike, places would come free in bunches."""
     rate: float
     """Requests a second of each of the nine."""
     body_bytes: int
     seconds: float
 
 
-PLACES = Squeeze("places", {"max_in_flight": 16}, 0.05, 15.0, 100, 8.0)
-CORE = Squeeze("core", {}, 0.005, 6.0, 100_000, 8.0)
+PLACES = Squeeze("places", {"max_in_flight": 24}, (0.03, 0.07), 20.0, 100, 8.0)
+CORE = Squeeze("core", {}, (0.15, 0.25), 20.0, 100_000, 8.0)
 
 
 async def _squeezed(world: World, findings: Findings, squeeze: Squeeze) -> None:
     keys = {f"KEY_{n}": f"sk-chaos-tenant-{n:08d}" for n in range(OTHERS + 1)}
-    provider = await world.raw(delay_s=squeeze.provider_s)
+    provider = await world.raw(delay_s=lambda: world.rng.uniform(*squeeze.provider_s))
     gateway = await world.gateway(
         {
             "server": {
@@ -79,15 +82,19 @@ async def _squeezed(world: World, findings: Findings, squeeze: Squeeze) -> None:
     beside: list[Answer] = []
     greedy: list[Answer] = []
     late: list[float] = []
+    busy_s = 0.0
     unit = squeeze.seconds * world.scale / 2
     for _ in range(2):  # base and load of the same minute, twice each
         base += [a for each in await others(unit) for a in each.answers]
+        cpu = cpu_seconds(gateway.pid)
         hog = asyncio.create_task(load(0, TIMES * squeeze.rate, unit))
         beside_now = await others(unit)
         beside += [a for each in beside_now for a in each.answers]
         late += [late_s for each in beside_now for late_s in each.late]
         greedy += (await hog).answers
+        busy_s += cpu_seconds(gateway.pid) - cpu
         await gateway.quiet()
+    findings.note(f"{squeeze.what}: the worker's core in use", busy_s / (2 * unit))
     _judge(findings, squeeze.what, base, beside, greedy, late)
     await _tell_the_gate(findings, squeeze.what, gateway)
     await gateway.end()

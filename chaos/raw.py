@@ -89,12 +89,12 @@ class RawProvider:
     def __init__(
         self,
         *,
-        delay_s: float = 0.0,
+        delay_s: float | Callable[[], float] = 0.0,
         tick_s: float = 0.05,
         whole: Callable[[bytes], bytes] | None = None,
         pieces: Callable[[bytes], Iterator[bytes]] = _two_words,
     ) -> None:
-        self.delay_s = delay_s
+        self.delay: Callable[[], float] = delay_s if callable(delay_s) else lambda: delay_s
         self.tick_s = tick_s
         answer = whole_answer()
         self.whole = whole or (lambda body: answer)
@@ -200,8 +200,8 @@ class _Connection(asyncio.Protocol):
             self.part = provider.asked % 10
             pieces = provider.streams[self] = provider.pieces(body)
             self.write(next(pieces))
-        elif provider.delay_s:
-            asyncio.get_running_loop().call_later(provider.delay_s, self._answer, body)
+        elif delay_s := provider.delay():
+            asyncio.get_running_loop().call_later(delay_s, self._answer, body)
         else:
             self._answer(body)
 
