@@ -21,10 +21,14 @@ from pointsman.errors import (
     FailureKind,
     InvalidRequest,
     PointsmanError,
+    Rejected,
 )
 from pointsman.observe.metrics import Metrics
 from pointsman.pipeline.call import Call
+from pointsman.pipeline.race import Finish
 from pointsman.pipeline.service import Reply
+from pointsman.routing.plan import Failed
+from pointsman.routing.retries import RetryBudget
 from pointsman.routing.spec import FallbackSpec, HedgeSpec
 from pointsman.testing.clock import FakeClock, settle
 from pointsman.testing.services import make_call
@@ -477,3 +481,21 @@ async def test_metrics_tell_hedges_and_what_they_cost(clock: FakeClock) -> None:
     spent = sum(each or 0 for each in extra) / 1e9
     assert f'pointsman_hedge_usd_total{{route="auto"}} {spent!r}' in text
     assert "pointsman_fallbacks_total{" not in text
+
+
+async def test_what_follows_a_race_is_paid_for_though_the_hedge_was_refused_by_ourselves(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by the simulation: the refusal came last, and the retry was free."""
+    nothing = RetryBudget(ratio=0.0, floor_per_s=0.0)
+    house = hedged(clock, {"a": [], "b": [], "c": []}, retries=nothing)
+    late = Failed("a", failure("timeout"), clock.now())
+    refused = Failed("b", Rejected("full", code="deployment_busy"), clock.now())
+
+    async def both_at_once(*_: object) -> Finish:
+        return Finish(failures=(late, refused))
+
+    monkeypatch.setattr(house.dispatch._hedge, "run", both_at_once)
+    with pytest.raises(AllFailed):
+        await house.ask(stream=True)
+    assert house.calls() == {"a": 0, "b": 0, "c": 0}

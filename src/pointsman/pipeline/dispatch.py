@@ -130,7 +130,8 @@ class Dispatch:
             return self._asking(call, chosen, other, told=told, is_hedge=True)
 
         finish = await hedge.run(tenant, chosen.features, first, after_s, second)
-        failures.extend(finish.failures)
+        # Our own refusal first: what follows is paid for by how a provider failed.
+        failures.extend(sorted(finish.failures, key=lambda failed: failed.kind is not None))
         return finish.reply
 
     def _asking(
