@@ -183,6 +183,50 @@ async def test_what_is_under_way_is_waited_for(yard: Yard) -> None:
     assert await client.is_closed()
 
 
+async def begin_and_end_while_draining(yard: Yard) -> tuple[Client, asyncio.Task[None]]:
+    """A stream's head goes out before draining begins, so without `Connection: close`."""
+    go = asyncio.Event()
+
+    async def streamed(exchange: Exchange) -> None:
+        if len(yard.desk.seen) > 1:
+            exchange.respond(200, b"one more")
+            return
+        exchange.start(200, (), b"text/plain")
+        exchange.write(b"begun")
+        await go.wait()
+        exchange.end()
+
+    yard.desk.answer = streamed
+    client = await yard.client()
+    client.send(LIVEZ)
+    assert "connection" not in (await client.head()).headers
+    assert await client.chunk() == b"begun"
+    yard.server.drain()
+    yard.server.stop_accepting()
+    finishing = asyncio.create_task(yard.server.finish(60))
+    go.set()
+    assert await client.chunk() == b""
+    await asyncio.sleep(0.01)
+    assert not finishing.done()
+    return client, finishing
+
+
+async def test_who_was_promised_another_request_has_it_while_draining(yard: Yard) -> None:
+    client, finishing = await begin_and_end_while_draining(yard)
+    told = await client.ask(LIVEZ)
+    assert (told.body, told.headers["connection"]) == (b"one more", "close")
+    await until(finishing.done)
+
+
+async def test_who_was_promised_another_request_is_not_waited_for_long() -> None:
+    clock = FakeClock()
+    async with Yard(clock) as yard:
+        client, finishing = await begin_and_end_while_draining(yard)
+        clock.advance(IDLE_WHILE_DRAINING_S + 2)
+        await until(finishing.done)
+        assert await client.is_closed()
+
+
 async def test_what_does_not_end_in_time_is_told_to(yard: Yard) -> None:
     yard.desk.answer = slowly
     client = await yard.client()

@@ -105,6 +105,8 @@ class Home(Protocol):
 
     def lost(self, connection: Connection) -> None: ...
 
+    def promised(self) -> float: ...
+
     def begun(self) -> None: ...
 
     def over(self) -> None: ...
@@ -152,6 +154,7 @@ class Connection(asyncio.Protocol):
         "address",
         "due",
         "is_full",
+        "is_promised",
     )
 
     def __init__(
@@ -161,6 +164,8 @@ class Connection(asyncio.Protocol):
         self.due = 0.0
         """When the sweep is to look at this connection."""
         self.is_full = False
+        self.is_promised = False
+        """Draining began while a stream was under way whose head let another request follow."""
         self._home = home
         self._turned_away = turned_away
         self._transport: asyncio.Transport | None = None
@@ -484,7 +489,7 @@ class Connection(asyncio.Protocol):
             self._current = None
         elif not exchange.ended:
             self.abort()  # broken in the middle: a cut is never taken for an end
-        elif not exchange.keep or self.is_closing:
+        elif not exchange.keep or (self._is_deaf and not self._waiting):
             self._close()
         elif exchange.complete:
             self._next()
@@ -508,6 +513,10 @@ class Connection(asyncio.Protocol):
             self._transport.get_write_buffer_size() > WRITE_LOW_BYTES
         ):
             self.due = 0.0  # a whole answer may stall too
+        elif self._home.is_draining:
+            # Its answer began before, and did not say that it is the last.
+            self.is_promised = True
+            self.due = self._idle_until = self._home.promised()
 
     def _refuse(self, error: PointsmanError) -> None:
         """Answer what is no request, when its turn comes, and close."""

@@ -36,6 +36,7 @@ UNSENT_BYTES = 128 * 1024
 _UNSENT = getattr(socket, "TCP_NOTSENT_LOWAT", None)  # Linux and macOS
 
 IDLE_WHILE_DRAINING_S = 2.0
+PROMISE_LOOK_S = 0.05
 END_S = 5.0
 """For exchanges that were told to end to say so, in seconds."""
 
@@ -82,6 +83,7 @@ class HttpServer:
         self._doors: list[Door] = []
         self._sweeper: Timer | None = None
         self._quiet: asyncio.Future[None] | None = None
+        self._promised_until = 0.0
 
     @property
     def connections(self) -> int:
@@ -115,8 +117,11 @@ class HttpServer:
         """Wait until no exchange is under way. What still is after `seconds` is ended: streams
         with an error event, all others by 503; both say "draining"."""
         self.drain()
+        end = self.clock.now() + seconds
         if await self._is_quiet_within(seconds):
-            return
+            await self._keep_promises(end)
+            if not self.under_way:
+                return
         for connection in tuple(self._connections):
             connection.stop()
         await self._is_quiet_within(END_S)
@@ -131,6 +136,21 @@ class HttpServer:
         for connection in (*self._connections, *self._turned_away):
             connection.hang_up()
         await asyncio.sleep(0)  # the loop drops closed sockets in its next round
+
+    def promised(self) -> float:
+        """A connection whose stream began before draining did may bring another request: until
+        when."""
+        self._promised_until = self.clock.now() + IDLE_WHILE_DRAINING_S
+        return self._promised_until
+
+    async def _keep_promises(self, end: float) -> None:
+        """Closing at once would meet the next request of a client who was not told."""
+        while (now := self.clock.now()) < min(end, self._promised_until):
+            if not any(each.is_promised for each in self._connections) and not self.under_way:
+                return
+            await self.clock.sleep(PROMISE_LOOK_S)
+            if self.under_way:
+                await self._is_quiet_within(end - now)
 
     async def _is_quiet_within(self, seconds: float) -> bool:
         if not self.under_way:
