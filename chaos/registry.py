@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from chaos import checks_fairness, checks_leaving, checks_outage, checks_slow
+from chaos import checks_fairness, checks_leaving, checks_life, checks_outage, checks_slow
 from chaos.check import Check
 
 _ALL = (
     *checks_outage.CHECKS,
+    *checks_life.CHECKS,
     *checks_slow.CHECKS,
     *checks_leaving.CHECKS,
     *checks_fairness.CHECKS,

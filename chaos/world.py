@@ -23,7 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from bench.procfs import resident_mb
+from bench.procfs import family, resident_mb
 
 from chaos.client import Client, chat
 from chaos.raw import RawProvider
@@ -70,6 +70,10 @@ class Gateway:
         """Resident memory of it and its workers, in MiB."""
         return resident_mb(self.pid)
 
+    def workers(self) -> list[int]:
+        """The pids of its workers, where there are several."""
+        return [pid for pid in family(self.pid) if pid != self.pid]
+
     def open_files(self) -> int:
         return len(os.listdir(f"/proc/{self.pid}/fd"))  # noqa: PTH208
 
@@ -91,10 +95,11 @@ class Gateway:
             return [dict(row) for row in database.execute("select * from entry order by seq")]
 
     async def settled(self, count: int, within_s: float = 10.0) -> list[dict[str, Any]]:
-        """Wait until the ledger has `count` entries; return them all."""
-        async with asyncio.timeout(within_s):
-            while len(entries := self.entries()) < count:
-                await asyncio.sleep(0.05)
+        """Wait until the ledger has `count` entries, or time is over; return them all."""
+        for _ in range(int(within_s / 0.1)):
+            if len(entries := self.entries()) >= count:
+                break
+            await asyncio.sleep(0.1)
         return entries
 
     async def metrics(self) -> dict[str, float]:
