@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from chaos import checks_fairness, checks_leaving, checks_life, checks_outage, checks_slow
+from chaos import checks_fairness, checks_hedge, checks_leaving, checks_life, checks_outage, checks_slow
 from chaos.check import Check
 
 _ALL = (
@@ -13,6 +13,7 @@ _ALL = (
     *checks_slow.CHECKS,
     *checks_leaving.CHECKS,
     *checks_fairness.CHECKS,
+    *checks_hedge.CHECKS,
 )
 
 CHECKS: Mapping[str, Check] = {check.id: check for check in _ALL}

@@ -17,7 +17,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -90,9 +90,18 @@ class Gateway:
 
     def entries(self) -> list[dict[str, Any]]:
         """All ledger entries; the gateway writes them within its flush time."""
-        with sqlite3.connect(f"file:{self.ledger}?mode=ro", uri=True) as database:
+        return self._rows("select * from entry order by seq")
+
+    def attempts(self) -> list[dict[str, Any]]:
+        """All attempts, each with its entry's route."""
+        return self._rows(
+            "select attempt.*, entry.route from attempt join entry on entry.seq = attempt.entry"
+        )
+
+    def _rows(self, query: str) -> list[dict[str, Any]]:
+        with closing(sqlite3.connect(f"file:{self.ledger}?mode=ro", uri=True)) as database:
             database.row_factory = sqlite3.Row
-            return [dict(row) for row in database.execute("select * from entry order by seq")]
+            return [dict(row) for row in database.execute(query)]
 
     async def settled(self, count: int, within_s: float = 10.0) -> list[dict[str, Any]]:
         """Wait until the ledger has `count` entries, or time is over; return them all."""
