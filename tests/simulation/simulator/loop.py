@@ -37,6 +37,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         self._now = START
         self._ready: deque[asyncio.Handle] = deque()
         self._due: list[tuple[float, float, asyncio.TimerHandle]] = []
+        self._tasks: list[asyncio.Task[Any]] = []
         self.errors: list[dict[str, Any]] = []
         """What asyncio told its exception handler."""
         self.steps = 0
@@ -113,7 +114,9 @@ class SimLoop(asyncio.AbstractEventLoop):
     def create_task(  # type: ignore[override]
         self, coro: Coroutine[Any, Any, Any], **more: Any
     ) -> asyncio.Task[Any]:
-        return asyncio.Task(coro, loop=self, **more)
+        task = asyncio.Task(coro, loop=self, **more)
+        self._tasks.append(task)
+        return task
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         self.errors.append(context)
@@ -142,6 +145,20 @@ class SimLoop(asyncio.AbstractEventLoop):
                 look()
         finally:
             asyncio.events._set_running_loop(None)
+
+    def abandon(self) -> None:
+        """Cancel what still runs, and let it end: a story that broke off leaves nothing behind."""
+        left = [task for task in self._tasks if not task.done()]
+        self._tasks.clear()
+        if not left:
+            return
+        for task in left:
+            task.cancel()
+        self.steps = 0
+        try:
+            self.run_until(lambda: all(task.done() for task in left), lambda: None)
+        except Stuck:
+            pass  # What swallows even that is the mistake that was to be found.
 
     def _step(self) -> None:
         ready, due = self._ready, self._due

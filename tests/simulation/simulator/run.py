@@ -32,11 +32,14 @@ def run_sequence(
         laws.close()
     except Stuck as stuck:
         raise Violation(str(stuck)) from stuck
+    finally:
+        steps = world.loop.steps
+        world.loop.abandon()
     for _, change in world.changes:
         who = "provider" if change.who.startswith("provider:") else "breaker"
         world.note(f"{who} {change.cause}")
     world.note("sequence")
-    return Counter(world.seen) + Counter(steps=world.loop.steps, calls=len(laws.calls))
+    return Counter(world.seen) + Counter(steps=steps, calls=len(laws.calls))
 
 
 def _at(world: World) -> str:
