@@ -82,6 +82,7 @@ def main() -> int:
     good = sum(result["ok"] for result in results)
     print(f"{good} of {len(results)} hold (seed {seed})")
     if arguments.json:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(
             json.dumps({"seed": seed, "scale": arguments.scale, "checks": results}, indent=1) + "\n"
         )

@@ -47,10 +47,7 @@ async def _squeezed(world: World, findings: Findings, squeeze: Squeeze) -> None:
             "server": {
                 "keys": [
                     {"key": "env:CHAOS_KEY", "app": "chaos"},
-                    *(
-                        {"key": f"env:KEY_{n}", "tenant": f"tenant-{n}"}
-                        for n in range(OTHERS + 1)
-                    ),
+                    *({"key": f"env:KEY_{n}", "tenant": f"tenant-{n}"} for n in range(OTHERS + 1)),
                 ],
                 **squeeze.server,
             },
@@ -65,17 +62,13 @@ async def _squeezed(world: World, findings: Findings, squeeze: Squeeze) -> None:
         header = {"authorization": f"Bearer {keys[f'KEY_{number}']}"}
 
         async def ask(due: float) -> Answer:
-            return await gateway.client.ask(
-                "/v1/chat/completions", body, due=due, headers=header
-            )
+            return await gateway.client.ask("/v1/chat/completions", body, due=due, headers=header)
 
         return await open_loop(ask, rate, seconds, world.rng)
 
     async def others(seconds: float) -> list[Measured]:
         return list(
-            await asyncio.gather(
-                *(load(n, squeeze.rate, seconds) for n in range(1, OTHERS + 1))
-            )
+            await asyncio.gather(*(load(n, squeeze.rate, seconds) for n in range(1, OTHERS + 1)))
         )
 
     base: list[Answer] = []
@@ -118,9 +111,7 @@ def _judge(
     findings.note(f"{what}: the one, success", success(greedy))
     findings.note(f"{what}: the one, p99 ms of refusals", _p99_ms(refusals))
     findings.note(f"{what}: generator late p99 ms", percentile(late, 0.99) * 1e3)
-    findings.expect(
-        success(beside) >= 0.999, f"{what}: success of the nine {success(beside):.4f}"
-    )
+    findings.expect(success(beside) >= 0.999, f"{what}: success of the nine {success(beside):.4f}")
     findings.expect(ratio <= 1.5, f"{what}: p99 of the nine is {ratio:.2f} times the base")
     findings.expect(
         success(greedy) < 0.95, f"{what}: no overload, {success(greedy):.3f} of the one was served"

@@ -23,9 +23,7 @@ so the two books can be compared to the token."""
 
 async def leavers(world: World, findings: Findings) -> None:
     provider = await world.provider()
-    provider.set_rules(
-        Rule((Slow(first_token_s=0.02, tokens_per_second=TOKENS_PER_S), Say(TEXT)))
-    )
+    provider.set_rules(Rule((Slow(first_token_s=0.02, tokens_per_second=TOKENS_PER_S), Say(TEXT))))
     gateway = await world.gateway(deployments([provider]))
     count = max(20, int(LEAVERS * world.scale))
     room = asyncio.Semaphore(AT_ONCE)
@@ -41,9 +39,7 @@ async def leavers(world: World, findings: Findings) -> None:
                 leave_by_reset=by_reset,
             )
 
-    answers = await asyncio.gather(
-        *(one(number, *planned) for number, planned in enumerate(plan))
-    )
+    answers = await asyncio.gather(*(one(number, *planned) for number, planned in enumerate(plan)))
     entries = await gateway.settled(count)
     await provider.journal.settled(count)
     is_quiet = await gateway.quiet()
@@ -75,7 +71,8 @@ async def leavers(world: World, findings: Findings) -> None:
         f"the ledger has {written} tokens, clients read {received}, billed were {generated}",
     )
     findings.expect(
-        written >= 0.98 * generated, f"{written / generated:.3f} of what was billed is in the ledger"
+        written >= 0.98 * generated,
+        f"{written / generated:.3f} of what was billed is in the ledger",
     )
     findings.expect(is_quiet, "attempts are still in flight")
     # The pool may keep a connection; those that were left must be gone.

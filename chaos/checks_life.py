@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from chaos.check import Check, Findings
@@ -37,11 +38,13 @@ def whole_streams(answers: list[Answer]) -> list[str]:
 
 
 def content(answer: Answer) -> str:
-    parts = []
-    for event in answer.events():
-        for choice in event.get("choices", ()) if isinstance(event, dict) else ():
-            parts.append(choice["delta"].get("content") or "")
-    return "".join(parts)
+    """All the text of a stream."""
+    return "".join(
+        choice["delta"].get("content") or ""
+        for event in answer.events()
+        if isinstance(event, dict)
+        for choice in event["choices"]
+    )
 
 
 async def rolling(world: World, findings: Findings) -> None:
@@ -271,7 +274,7 @@ async def _more_rejections(gateway: Gateway, before: float) -> bool:
     return await _rejections(gateway) > before
 
 
-async def _within(seconds: float, condition: Any) -> bool:
+async def _within(seconds: float, condition: Callable[[], Awaitable[bool]]) -> bool:
     """Ask until it holds; tell whether it did in time."""
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds

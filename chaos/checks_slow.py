@@ -1,4 +1,4 @@
-"""A14: two thousand that send byte by byte and two hundred that read nothing, beside good traffic."""
+"""A14: two thousand that send byte by byte, two hundred that read nothing, beside good traffic."""
 
 from __future__ import annotations
 

@@ -17,7 +17,6 @@ from typing import Any, cast
 
 import httptools
 
-
 CONTENT = b'"content":"'
 """Marks a piece of content in a stream of OpenAI's dialect, as providers here write it; one that
 is empty goes with the role and is none."""
@@ -26,7 +25,8 @@ _RESET = struct.pack("ii", 1, 0)
 
 @dataclass(slots=True)
 class Answer:
-    """One answer, or how there was none. Times are the loop's seconds."""
+    """One answer, or how there was none. Times are monotonic seconds: uvloop's own clock
+    stands still within a turn of the loop."""
 
     due: float
     """When it should have been asked: what open-loop latency counts from."""
@@ -78,7 +78,6 @@ class _Connection(asyncio.Protocol):
         self._answer: Answer | None = None
         self._parser: Any = None
         self._parts: list[bytes] = []
-        self._loop = asyncio.get_running_loop()
         self._leave_after = 0
         self._content = 0
         self._leaves_by_reset = False
@@ -91,7 +90,7 @@ class _Connection(asyncio.Protocol):
         self._answer = answer
         self._parts = []
         self._parser = httptools.HttpResponseParser(self)
-        self.waiter = self._loop.create_future()
+        self.waiter = asyncio.get_running_loop().create_future()
         assert self.transport is not None
         self.transport.write(data)
         return self.waiter
@@ -116,7 +115,7 @@ class _Connection(asyncio.Protocol):
         if self._answer is None:
             return  # what came in one piece with that at which we left
         if not self._answer.first_at:
-            self._answer.first_at = self._loop.time()
+            self._answer.first_at = time.monotonic()
         self._parts.append(data)
         if self._leave_after:
             self._content += data.count(CONTENT) - data.count(CONTENT + b'"')
@@ -144,7 +143,7 @@ class _Connection(asyncio.Protocol):
         answer, self._answer = self._answer, None
         assert answer is not None
         answer.body = b"".join(self._parts)
-        answer.done_at = self._loop.time()
+        answer.done_at = time.monotonic()
         answer.error = error
         if self.waiter is not None and not self.waiter.done():
             self.waiter.set_result(None)
@@ -198,8 +197,7 @@ class Client:
 
         leave_after: hang up when so many pieces of content have come.
         """
-        loop = asyncio.get_running_loop()
-        answer = Answer(loop.time() if due is None else due)
+        answer = Answer(time.monotonic() if due is None else due)
         data = self.render(path, body, headers or {}, method)
         try:
             async with asyncio.timeout(timeout_s):
@@ -213,10 +211,10 @@ class Client:
                     raise
         except TimeoutError:
             answer.error = "timeout"
-            answer.done_at = loop.time()
+            answer.done_at = time.monotonic()
         except OSError as error:
             answer.error = f"refused: {error.strerror or error}"
-            answer.done_at = loop.time()
+            answer.done_at = time.monotonic()
         else:
             if connection.is_reusable:
                 self._idle.append(connection)

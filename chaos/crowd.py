@@ -70,8 +70,7 @@ class Crowd:
 
     def _first(self, kind: Kind, model: str) -> bytes:
         head = (
-            "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n"
-            f"authorization: Bearer {self.key}\r\n"
+            f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {self.key}\r\n"
         )
         if kind == "head":
             return (head + "x-slow: ").encode()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -16,7 +17,7 @@ from chaos.client import Answer
 
 @dataclass(slots=True)
 class Measured:
-    """Answers in the order they were due; `start` is the loop's seconds at the first."""
+    """Answers in the order they were due; `start` is the monotonic second of the first."""
 
     start: float
     answers: list[Answer] = field(default_factory=list)
@@ -62,17 +63,16 @@ async def open_loop(
     poisson: bool = True,
 ) -> Measured:
     """Call `ask(due)` `rate` times a second for `seconds`, and wait for all answers."""
-    loop = asyncio.get_running_loop()
-    start = loop.time()
+    start = time.monotonic()
     measured = Measured(start)
     due = start
     async with asyncio.TaskGroup() as tasks:
         asked: list[asyncio.Task[Answer]] = []
         while due - start < seconds:
-            wait = due - loop.time()
+            wait = due - time.monotonic()
             if wait > 0:
                 await asyncio.sleep(wait)
-            measured.late.append(loop.time() - due)
+            measured.late.append(time.monotonic() - due)
             asked.append(tasks.create_task(_ask(ask, due)))
             due += rng.expovariate(rate) if poisson else 1 / rate
     measured.answers = [task.result() for task in asked]

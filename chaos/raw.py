@@ -35,9 +35,9 @@ def whole_answer(text: str = "All is well.") -> bytes:
             "usage": _USAGE,
         }
     ).encode()
-    return (
-        b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
-        % (len(body), body)
+    return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (
+        len(body),
+        body,
     )
 
 
@@ -60,8 +60,9 @@ def chunk(data: bytes) -> bytes:
 
 def counted_stream(mark: str, count: int) -> Iterator[bytes]:
     """`count` pieces of content that tell whose and the how-manieth they are, and a proper end."""
-    yield STREAM_HEAD + event({"role": "assistant", "content": ""})
-    for number in range(count - 1):
+    opening = STREAM_HEAD + event({"role": "assistant", "content": ""})
+    yield opening + event({"content": f"{mark}.0 "})
+    for number in range(1, count - 1):
         yield event({"content": f"{mark}.{number} "})
     yield (
         event({"content": f"{mark}.{count - 1} "})

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from chaos import checks_fairness, checks_hedge, checks_leaving, checks_life, checks_outage, checks_slow
+from chaos import (
+    checks_fairness,
+    checks_hedge,
+    checks_leaving,
+    checks_life,
+    checks_outage,
+    checks_slow,
+    checks_steady,
+)
 from chaos.check import Check
 
 _ALL = (
+    *checks_steady.CHECKS,
     *checks_outage.CHECKS,
     *checks_life.CHECKS,
     *checks_slow.CHECKS,
