@@ -216,7 +216,7 @@ async def reloads(world: World, findings: Findings) -> None:
             wrong.append(f"/readyz does not tell of bad file {number}")
 
     async def good(number: int) -> None:
-        before = (await readiness())["generation"]
+        before = str((await readiness())["generation"])
         good_config["deployments"][0]["tags"] = [f"try-{number}"]
         begun = loop.time()
         _place(gateway, _dump(good_config), whole=number % 2 == 0)
@@ -225,7 +225,7 @@ async def reloads(world: World, findings: Findings) -> None:
 
         async def changed() -> bool:
             answer = await gateway.client.ask("/v1/chat/completions", chat())
-            return answer.headers.get("x-pointsman-generation", before) != before
+            return str(answer.headers.get("x-pointsman-generation", before)) != before
 
         if not await _within(5.0, changed):
             wrong.append(f"good file {number} is not live after 5 s")

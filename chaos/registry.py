@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from chaos import (
     checks_fairness,
     checks_hedge,
+    checks_hostile,
     checks_leaving,
     checks_life,
     checks_outage,
@@ -21,6 +22,7 @@ _ALL = (
     *checks_life.CHECKS,
     *checks_slow.CHECKS,
     *checks_leaving.CHECKS,
+    *checks_hostile.CHECKS,
     *checks_fairness.CHECKS,
     *checks_hedge.CHECKS,
 )

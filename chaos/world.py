@@ -203,6 +203,8 @@ class World:
             **config,
         }
         path.write_text(json.dumps(content))  # JSON is YAML.
+        for old in self.folder.glob(f"{ledger.name}*"):
+            old.unlink()  # of an earlier run that was kept
         log = self.folder / f"gateway-{number}.log"
         port = port or free_port()
         affinity = os.sched_getaffinity(0)
