@@ -50,6 +50,16 @@ async def test_a_first_attempt_that_cannot_fit_is_not_started(clock: FakeClock) 
     assert await house.after(0, stream=True, timeout_s=4.0) == "slow"
 
 
+async def test_one_slow_moment_does_not_shut_out_the_only_one(clock: FakeClock) -> None:
+    """The peak of what was measured keeps a deployment out only where another would do."""
+    house = House(clock, {"a": [Does(after_s=15.0)]})
+    assert await house.after(16, stream=True, timeout_s=60.0) == "a"
+    state = house.stacks["a"].state()
+    assert state.ttft_s is not None
+    assert state.ttft_s > 10
+    assert await house.after(1, stream=True, timeout_s=5.0) == "a"
+
+
 async def test_with_ample_time_nobody_is_looked_up(clock: FakeClock) -> None:
     """The expectations cost nothing where they cannot matter."""
     house = House(clock, {"a": []})

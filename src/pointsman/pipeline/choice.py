@@ -123,7 +123,13 @@ class Choice:
 
     def choose(self, call: Call, features: RequestFeatures) -> Chosen | None:
         """Choose among those that may be asked now; None where there is nobody."""
-        decision = self.consider(features, self._rng, next(self._turns), call.avoid)
+        turn = next(self._turns)
+        decision = self.consider(features, self._rng, turn, call.avoid)
+        if not decision.candidates and any(each.filter == "deadline" for each in decision.rejected):
+            # A peak remembers one slow moment for minutes. Where it would leave nobody, those
+            # who are late by it may try; `next_step` looks at their medians.
+            ample = replace(features, remaining_s=float("inf"))
+            decision = self.consider(ample, self._rng, turn, call.avoid)
         call.trail.decision = decision
         if not decision.candidates:
             return None
