@@ -309,4 +309,6 @@ def error_headers(error: PointsmanError) -> list[tuple[bytes, bytes]]:
     if error.retry_after_s is not None and not isinstance(error, DeadlineExceeded):
         seconds = max(1, -int(-error.retry_after_s // 1))
         headers.append((b"retry-after", str(seconds).encode()))
+        # Whole seconds would bring all back at once; both SDKs read this one first.
+        headers.append((b"retry-after-ms", str(max(1000, int(error.retry_after_s * 1e3))).encode()))
     return headers
