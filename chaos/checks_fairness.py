@@ -7,6 +7,7 @@ its core is (large bodies), so that only the lateness of its event loop tells.
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from chaos.world import Gateway, World, deployments, summed
 
 OTHERS = 9
 TIMES = 20
+OVERLOAD = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +32,15 @@ class Squeeze:
     provider_s: tuple[float, float]
     """Between which its times lie: were they all alike, places would come free in bunches."""
     rate: float
-    """Requests a second of each of the nine."""
-    body_bytes: int
+    """Requests a second of each of the nine; 0 makes all ten together `OVERLOAD` times what the
+    worker can serve here and now."""
+    messages: int
+    """In each request: what costs the worker, and the generator next to nothing."""
     seconds: float
 
 
-PLACES = Squeeze("places", {"max_in_flight": 24}, (0.03, 0.07), 20.0, 100, 8.0)
-CORE = Squeeze("core", {}, (0.15, 0.25), 20.0, 100_000, 8.0)
+PLACES = Squeeze("places", {"max_in_flight": 24}, (0.03, 0.07), 20.0, 1, 10.0)
+CORE = Squeeze("core", {}, (0.15, 0.25), 0.0, 400, 10.0)
 
 
 async def _squeezed(world: World, findings: Findings, squeeze: Squeeze) -> None:
@@ -56,7 +60,9 @@ async def _squeezed(world: World, findings: Findings, squeeze: Squeeze) -> None:
         env=keys,
     )
     await world.warm(gateway, 100)
-    body = gateway.client.render_body(chat("all is well " * (squeeze.body_bytes // 12)))
+    messages = [{"role": "user", "content": f"all is well {n}"} for n in range(squeeze.messages)]
+    body = gateway.client.render_body({"model": "auto", "messages": messages})
+    rate = squeeze.rate or OVERLOAD * await _served(gateway, body) / (OTHERS + TIMES)
 
     async def load(number: int, rate: float, seconds: float) -> Measured:
         header = {"authorization": f"Bearer {keys[f'KEY_{number}']}"}
@@ -67,9 +73,7 @@ async def _squeezed(world: World, findings: Findings, squeeze: Squeeze) -> None:
         return await open_loop(ask, rate, seconds, world.rng)
 
     async def others(seconds: float) -> list[Measured]:
-        return list(
-            await asyncio.gather(*(load(n, squeeze.rate, seconds) for n in range(1, OTHERS + 1)))
-        )
+        return list(await asyncio.gather(*(load(n, rate, seconds) for n in range(1, OTHERS + 1))))
 
     base: list[Answer] = []
     beside: list[Answer] = []
@@ -80,17 +84,32 @@ async def _squeezed(world: World, findings: Findings, squeeze: Squeeze) -> None:
     for _ in range(2):  # base and load of the same minute, twice each
         base += [a for each in await others(unit) for a in each.answers]
         cpu = cpu_seconds(gateway.pid)
-        hog = asyncio.create_task(load(0, TIMES * squeeze.rate, unit))
+        hog = asyncio.create_task(load(0, TIMES * rate, unit))
         beside_now = await others(unit)
         beside += [a for each in beside_now for a in each.answers]
         late += [late_s for each in beside_now for late_s in each.late]
         greedy += (await hog).answers
         busy_s += cpu_seconds(gateway.pid) - cpu
         await gateway.quiet()
+    findings.note(f"{squeeze.what}: each of the nine sends a second", rate)
     findings.note(f"{squeeze.what}: the worker's core in use", busy_s / (2 * unit))
     _judge(findings, squeeze.what, base, beside, greedy, late)
     await _tell_the_gate(findings, squeeze.what, gateway)
     await gateway.end()
+
+
+async def _served(gateway: Gateway, body: bytes) -> float:
+    """Requests a second that the worker serves of these, asked without pause."""
+    done = 0
+    end = time.monotonic() + 2.0
+
+    async def one() -> None:
+        nonlocal done
+        while time.monotonic() < end:
+            done += (await gateway.client.ask("/v1/chat/completions", body)).ok
+
+    await asyncio.gather(*(one() for _ in range(150)))
+    return done / 2.0
 
 
 def _judge(

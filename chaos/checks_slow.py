@@ -45,7 +45,6 @@ async def slow_clients(world: World, findings: Findings) -> None:
     base = await good(quarter)
     before_mb = gateway.rss_mb()
     highest_mb = 0.0
-    files = gateway.open_files()
 
     async def attack() -> None:
         count = int(SENDERS * world.scale / 2)
@@ -68,6 +67,7 @@ async def slow_clients(world: World, findings: Findings) -> None:
     crowd.close()
     after = await good(quarter)
     is_quiet = await gateway.quiet()
+    open_after = (await gateway.metrics())["pointsman_connections"]
     usual = [*base.answers, *after.answers]
     ratio = p99_ms(beside.answers) / p99_ms(usual)
     grown = highest_mb - before_mb
@@ -90,8 +90,9 @@ async def slow_clients(world: World, findings: Findings) -> None:
     findings.expect(ratio <= 2.0, f"good p99 is {ratio:.2f} times the base")
     findings.expect(grown <= 100, f"{grown:.0f} MiB more memory")
     findings.expect(is_quiet, "attempts are still in flight")
+    findings.note("connections left", open_after)
     findings.expect(
-        gateway.open_files() <= files + 20, f"{gateway.open_files()} descriptors, {files} before"
+        open_after <= gateway.client.connections + 1, f"{open_after:.0f} connections are left"
     )
     findings.expect(not gateway.crashes(), f"crashes: {gateway.crashes()[:3]}")
 

@@ -181,6 +181,11 @@ class Client:
         self._idle: list[_Connection] = []
         self._live: set[_Connection] = set()
 
+    @property
+    def connections(self) -> int:
+        """Those of ours that are open."""
+        return len(self._live)
+
     async def ask(
         self,
         path: str,
@@ -207,6 +212,7 @@ class Client:
                 try:
                     await connection.ask(answer, data)
                 except asyncio.CancelledError:
+                    self._live.discard(connection)
                     connection.close()
                     raise
         except TimeoutError:

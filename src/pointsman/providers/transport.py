@@ -47,7 +47,7 @@ class TransportLimits:
     header_bytes: int = 32 * 1024
     header_count: int = 100
     body_bytes: int = 64 * 1024 * 1024
-    stream_buffer_bytes: int = 256 * 1024
+    stream_buffer_bytes: int = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
