@@ -151,6 +151,30 @@ async def test_waiting_too_long_is_told_as_503_with_retry_after() -> None:
     assert told.value.should_retry
     assert told.value.retry_after_s is not None and told.value.retry_after_s >= 1
     assert scene.shed == {("queue_wait", "default"): 1}
+
+
+class StalledClock(FakeClock):
+    """Timers run late by `late_s`, as after something has held the loop."""
+
+    late_s = 0.0
+
+    def now(self) -> float:
+        return super().now() + self.late_s
+
+
+def test_after_a_stall_places_that_came_free_meanwhile_are_given_first() -> None:
+    clock = StalledClock()
+    scene = Scene(most=1, clock=clock)
+    place = scene.enter(key("a"))
+    waiting, other = scene.join(key("b")), scene.join(key("c"))
+    clock.late_s = 0.03
+    clock.advance(0.05)  # the loop runs its timers before it reads its sockets
+    assert not waiting.told
+    scene.gate.leave(place)
+    assert waiting.is_in
+    clock.advance(0.05)
+    assert isinstance(other.refusal, Overloaded)
+
     assert scene.gate.waiting == 0
     assert scene.clock.pending == ()
 

@@ -41,6 +41,10 @@ HOG_SWINGS = 3.0
 standard deviation of arrivals that are merely random."""
 STANDING_S = 0.1
 """A waiting room that was not empty for so long is no burst: CoDel's interval (RFC 8289)."""
+STALLED_S = 0.01
+"""A timer that is later than this was held up by the loop."""
+SECOND_LOOK_S = 0.001
+"""Until its sockets have been heard."""
 RETRY_AFTER_S = (1.0, 3.0)
 """Clients that are refused together shall not return together."""
 MOST_REMEMBERED = 10_000
@@ -70,6 +74,7 @@ class Gate:
         self._room = WaitingRoom()
         self._standing_since = 0.0
         self._timer: Timer | None = None
+        self._is_second_look = False
         self._order = 0
         self._weights = (0.0, 0.0)
         self.in_flight = 0
@@ -220,7 +225,14 @@ class Gate:
     def _expire(self) -> None:
         self._timer = None
         room = self._room
-        due = self._clock.now() - self._wait_s + 1e-6
+        now = self._clock.now()
+        due = now - self._wait_s + 1e-6
+        if room and due - room.oldest().since > STALLED_S and not self._is_second_look:
+            # The loop stood still, and runs its timers before it hears who has ended meanwhile.
+            self._is_second_look = True
+            self._timer = self._clock.call_later(SECOND_LOOK_S, self._expire)
+            return
+        self._is_second_look = False
         while room:
             oldest = room.oldest()
             if oldest.since > due:
