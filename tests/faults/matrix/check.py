@@ -57,6 +57,8 @@ def differences(
 def _client_side(cell: Cell, expect: Expect, got: Got) -> Iterator[str]:
     if expect.gone:
         return
+    if got.broken:
+        yield "the connection broke in the answer"
     told = expect.told
     if told is not None and expect.said is None:
         yield from _refusal(cell, told, got)

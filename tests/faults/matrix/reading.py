@@ -12,13 +12,15 @@ from matrix.fault import Wire
 
 @dataclass(frozen=True, slots=True)
 class Got:
-    """What came over the wire. left_at: seconds since the epoch when the client went away."""
+    """What came over the wire. left_at: seconds since the epoch when the client went away. broken:
+    the connection was lost before the end of the answer; status 0: before its beginning."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
     seconds: float
     left_at: float | None = None
+    broken: bool = False
 
 
 @dataclass

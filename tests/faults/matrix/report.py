@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from matrix.fault import Cell, Expect, Told
+from matrix.groups import group_of
 from matrix.run import Result
 from pointsman.domain.content import Json, JsonObject
 
@@ -62,10 +63,11 @@ def _column(results: Sequence[Result]) -> str:
         return "."
     right = sum(not result.wrong for result in results)
     mark = "ok" if right == len(results) else f"{right}/{len(results)}"
-    return f"{_told(results[0].cell.expect)} {mark}"
+    return f"{told_as(results[0].cell.expect)} {mark}"
 
 
-def _told(expect: Expect) -> str:
+def told_as(expect: Expect) -> str:
+    """Say an end in a few words: what the client is told, and after how many attempts."""
     attempts = len(expect.tried)
     if expect.gone:
         return f"client gone x{attempts}"
@@ -99,11 +101,13 @@ def _cell_json(result: Result) -> JsonObject:
     told: Told | None = expect.told
     return {
         "fault": cell.fault.name,
+        "group": group_of(cell.fault),
         "catalogue_row": cell.fault.row,
         "streamed": cell.streamed,
         "fallback": cell.fallback,
         "client": cell.client,
         "upstream": cell.upstream,
+        "right": told_as(expect),
         "status": 200 if told is None or expect.said is not None else told.status,
         "code": None if told is None else told.code,
         "in_stream": expect.said is not None,

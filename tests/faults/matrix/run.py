@@ -6,10 +6,10 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from io import BytesIO
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 
@@ -175,7 +175,11 @@ async def ask(session: aiohttp.ClientSession, url: str, key: str, cell: Cell) ->
     """Send the request of a cell as its client would, and leave as it would."""
     fault = cell.fault
     path = "/v1/chat/completions" if cell.client == "openai" else "/v1/messages"
-    headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+    headers = {
+        "authorization": f"Bearer {key}",
+        "content-type": "application/json",
+        "accept-encoding": "identity",
+    }
     method = "POST"
     body = json.dumps(_fields(cell)).encode()
     if isinstance(fault, ClientFault):
@@ -190,19 +194,20 @@ async def ask(session: aiohttp.ClientSession, url: str, key: str, cell: Cell) ->
     if leaves == "before content":
         return await _leave_early(session, method, url + path, body, headers)
     data = BytesIO(body) if method == "POST" else None
-    async with session.request(method, url + path, data=data, headers=headers) as response:
-        if leaves == "in the middle":
-            said = b""
+    status, given, said, left_at = 0, cast(Mapping[str, str], {}), b"", None
+    try:
+        async with session.request(method, url + path, data=data, headers=headers) as response:
+            status, given = response.status, response.headers
             async for piece in response.content.iter_any():
                 said += piece
-                if said.count(b"data:") >= 8:
+                if leaves == "in the middle" and said.count(b"data:") >= 8:
+                    left_at = time.time()
+                    response.close()
                     break
-            left_at = time.time()
-            response.close()
-        else:
-            said, left_at = await response.read(), None
-        seconds = time.monotonic() - started
-        return Got(response.status, response.headers, said, seconds, left_at)
+        broken = False
+    except (aiohttp.ClientError, TimeoutError):
+        broken = True
+    return Got(status, given, said, time.monotonic() - started, left_at, broken)
 
 
 async def _leave_early(
