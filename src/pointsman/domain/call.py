@@ -14,7 +14,7 @@ CRITICALITIES: tuple[Criticality, ...] = get_args(Criticality)
 """The most critical first."""
 
 
-class Caller(msgspec.Struct, frozen=True):
+class Caller(msgspec.Struct, frozen=True, gc=False):
     """Who asks; made from an API key. `routes` None is every route.
 
     criticality, weight and max_in_flight count where there is not room for all (server/gate.py).

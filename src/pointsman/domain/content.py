@@ -23,14 +23,14 @@ def nothing() -> Mapping[str, Json]:
 Role = Literal["system", "user", "assistant"]
 
 
-class Text(msgspec.Struct, frozen=True):
+class Text(msgspec.Struct, frozen=True, gc=False):
     """`extra` keeps the block's fields we give no meaning to, such as `cache_control`."""
 
     text: str
     extra: Mapping[str, Json] = msgspec.field(default_factory=nothing)
 
 
-class Image(msgspec.Struct, frozen=True):
+class Image(msgspec.Struct, frozen=True, gc=False):
     """An image by `url`, or by base64 `data` with its `media_type`. URLs are never fetched."""
 
     url: str | None = None
@@ -40,7 +40,7 @@ class Image(msgspec.Struct, frozen=True):
     extra: Mapping[str, Json] = msgspec.field(default_factory=nothing)
 
 
-class Audio(msgspec.Struct, frozen=True):
+class Audio(msgspec.Struct, frozen=True, gc=False):
     """Base64 `data` in `format` (wav, mp3, …)."""
 
     data: str
@@ -48,7 +48,7 @@ class Audio(msgspec.Struct, frozen=True):
     extra: Mapping[str, Json] = msgspec.field(default_factory=nothing)
 
 
-class Document(msgspec.Struct, frozen=True):
+class Document(msgspec.Struct, frozen=True, gc=False):
     """A file by `url`, `data` (base64), plain `text` or a provider's `file_id`."""
 
     media_type: str | None = None
@@ -60,7 +60,7 @@ class Document(msgspec.Struct, frozen=True):
     extra: Mapping[str, Json] = msgspec.field(default_factory=nothing)
 
 
-class Thinking(msgspec.Struct, frozen=True):
+class Thinking(msgspec.Struct, frozen=True, gc=False):
     """Reasoning that a model showed. `signature` and `redacted` are the provider's own seal:
     of use only to the provider that made them, so never sent to another."""
 
@@ -70,7 +70,7 @@ class Thinking(msgspec.Struct, frozen=True):
     extra: Mapping[str, Json] = msgspec.field(default_factory=nothing)
 
 
-class ToolCall(msgspec.Struct, frozen=True):
+class ToolCall(msgspec.Struct, frozen=True, gc=False):
     """A function call a model asked for; `arguments` is JSON text as the model wrote it."""
 
     id: str
@@ -79,7 +79,7 @@ class ToolCall(msgspec.Struct, frozen=True):
     extra: Mapping[str, Json] = msgspec.field(default_factory=nothing)
 
 
-class ToolResult(msgspec.Struct, frozen=True):
+class ToolResult(msgspec.Struct, frozen=True, gc=False):
     """What a function call gave back."""
 
     call_id: str
@@ -91,7 +91,7 @@ class ToolResult(msgspec.Struct, frozen=True):
 Part: TypeAlias = Text | Image | Audio | Document | Thinking | ToolCall | ToolResult
 
 
-class Message(msgspec.Struct, frozen=True):
+class Message(msgspec.Struct, frozen=True, gc=False):
     """One turn. Tool results stand in user messages (as in Anthropic's API)."""
 
     role: Role
@@ -100,7 +100,7 @@ class Message(msgspec.Struct, frozen=True):
     extra: Mapping[str, Json] = msgspec.field(default_factory=nothing)
 
 
-class Tool(msgspec.Struct, frozen=True):
+class Tool(msgspec.Struct, frozen=True, gc=False):
     """A function the model may call; `schema` is the JSON Schema of its arguments."""
 
     name: str
@@ -110,14 +110,14 @@ class Tool(msgspec.Struct, frozen=True):
     extra: Mapping[str, Json] = msgspec.field(default_factory=nothing)
 
 
-class ToolChoice(msgspec.Struct, frozen=True):
+class ToolChoice(msgspec.Struct, frozen=True, gc=False):
     """`auto`, `none`, `any` (must call one), or `tool` with a `name`."""
 
     mode: Literal["auto", "none", "any", "tool"] = "auto"
     name: str | None = None
 
 
-class ResponseFormat(msgspec.Struct, frozen=True):
+class ResponseFormat(msgspec.Struct, frozen=True, gc=False):
     """`text`, `json` (any object) or `json_schema`."""
 
     kind: Literal["text", "json", "json_schema"] = "text"
@@ -127,7 +127,7 @@ class ResponseFormat(msgspec.Struct, frozen=True):
     description: str | None = None
 
 
-class Reasoning(msgspec.Struct, frozen=True):
+class Reasoning(msgspec.Struct, frozen=True, gc=False):
     """How much to think: an `effort` word, a `budget_tokens`, or `enabled=False` for none."""
 
     enabled: bool = True

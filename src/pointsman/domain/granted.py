@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 
-class Allowance(msgspec.Struct, frozen=True):
+class Allowance(msgspec.Struct, frozen=True, gc=False):
     """One limit, as its provider last told it; None is what it did not say.
 
     `reset_s` is seconds from when it was said. With `evenly` the limit refills bit by bit and is
@@ -18,7 +18,7 @@ class Allowance(msgspec.Struct, frozen=True):
     evenly: bool = False
 
 
-class Granted(msgspec.Struct, frozen=True):
+class Granted(msgspec.Struct, frozen=True, gc=False):
     """Both limits; None for one of which nothing was said."""
 
     requests: Allowance | None = None

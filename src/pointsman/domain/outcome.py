@@ -19,7 +19,7 @@ FAILURES: frozenset[str] = frozenset(
 """The kinds that tell against a deployment. A content filter or a full context does not."""
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """`ttft_s` is seconds to the first content, `seconds` to the end; both from dispatch."""
 
     kind: OutcomeKind

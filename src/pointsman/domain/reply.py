@@ -13,7 +13,7 @@ from pointsman.domain.usage import NO_USAGE, Usage
 FinishReason = Literal["stop", "stop_sequence", "length", "tool_calls", "content_filter", "refusal"]
 
 
-class ChatReply(msgspec.Struct, frozen=True):
+class ChatReply(msgspec.Struct, frozen=True, gc=False):
     """A whole answer. `model` is the model that really answered."""
 
     id: str
@@ -35,7 +35,7 @@ class ChatReply(msgspec.Struct, frozen=True):
         return tuple(part for part in self.parts if isinstance(part, ToolCall))
 
 
-class Started(msgspec.Struct, frozen=True):
+class Started(msgspec.Struct, frozen=True, gc=False):
     """The provider began; no content yet."""
 
     id: str
@@ -43,11 +43,11 @@ class Started(msgspec.Struct, frozen=True):
     created: int = 0
 
 
-class TextDelta(msgspec.Struct, frozen=True):
+class TextDelta(msgspec.Struct, frozen=True, gc=False):
     text: str
 
 
-class ThinkingDelta(msgspec.Struct, frozen=True):
+class ThinkingDelta(msgspec.Struct, frozen=True, gc=False):
     """A piece of reasoning, or (last) its `signature`, or a whole `redacted` block."""
 
     text: str = ""
@@ -55,7 +55,7 @@ class ThinkingDelta(msgspec.Struct, frozen=True):
     redacted: str | None = None
 
 
-class ToolCallStarted(msgspec.Struct, frozen=True):
+class ToolCallStarted(msgspec.Struct, frozen=True, gc=False):
     """`index` numbers the tool calls of one answer from 0; their deltas may interleave."""
 
     index: int
@@ -63,19 +63,19 @@ class ToolCallStarted(msgspec.Struct, frozen=True):
     name: str
 
 
-class ToolCallDelta(msgspec.Struct, frozen=True):
+class ToolCallDelta(msgspec.Struct, frozen=True, gc=False):
     """A piece of the JSON text of a call's arguments."""
 
     index: int
     arguments: str
 
 
-class Finished(msgspec.Struct, frozen=True):
+class Finished(msgspec.Struct, frozen=True, gc=False):
     reason: FinishReason
     stop_sequence: str | None = None
 
 
-class UsageReported(msgspec.Struct, frozen=True):
+class UsageReported(msgspec.Struct, frozen=True, gc=False):
     """Usage so far; the last one counts."""
 
     usage: Usage

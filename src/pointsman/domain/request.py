@@ -20,7 +20,7 @@ from pointsman.domain.content import (
 Preference = Literal["cost", "speed", "quality", "balanced"]
 
 
-class Source(msgspec.Struct, frozen=True):
+class Source(msgspec.Struct, frozen=True, gc=False):
     """The bytes a request came in, kept so that the same dialect can go out unchanged.
 
     `body` is the client's JSON without the fields addressed to Pointsman.
@@ -32,7 +32,7 @@ class Source(msgspec.Struct, frozen=True):
     """Headers the dialect forwards to a provider of its own (`anthropic-beta`, …)."""
 
 
-class RouteOptions(msgspec.Struct, frozen=True):
+class RouteOptions(msgspec.Struct, frozen=True, gc=False):
     """What the caller told *us*, in the body, a suffix of the model's name or a header.
 
     prefer: which of cost, speed and quality matters. timeout_s: seconds for the whole call.
@@ -56,7 +56,7 @@ class RouteOptions(msgspec.Struct, frozen=True):
     tags: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
-class ChatRequest(msgspec.Struct, frozen=True):
+class ChatRequest(msgspec.Struct, frozen=True, gc=False):
     """A conversation to be continued.
 
     `model` is what the client asked for: a route, an alias or `provider/model`.
@@ -86,7 +86,7 @@ class ChatRequest(msgspec.Struct, frozen=True):
     source: Source | None = None
 
 
-class EmbeddingsRequest(msgspec.Struct, frozen=True):
+class EmbeddingsRequest(msgspec.Struct, frozen=True, gc=False):
     """Texts (or token lists) to be turned into vectors; OpenAI's shape only."""
 
     model: str

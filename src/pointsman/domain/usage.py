@@ -7,7 +7,7 @@ import msgspec
 from pointsman.domain.money import line_cost
 
 
-class Usage(msgspec.Struct, frozen=True):
+class Usage(msgspec.Struct, frozen=True, gc=False):
     """Tokens of one attempt, normalised over providers.
 
     `cached`, `cache_write` and `cache_write_1h` are parts of `input`; `reasoning` is a part of

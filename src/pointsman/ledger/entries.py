@@ -14,7 +14,7 @@ from pointsman.domain.usage import NO_USAGE, Usage
 from pointsman.routing.decision import Decision
 
 
-class Attempt(msgspec.Struct, frozen=True):
+class Attempt(msgspec.Struct, frozen=True, gc=False):
     """One call to one deployment. `cost_nano` is None only for an unknown price.
 
     `started_s` is seconds after the request came in; `seconds` and `ttft_s` count from there.
@@ -37,7 +37,7 @@ class Attempt(msgspec.Struct, frozen=True):
     """Made beside another that was late, and called off if that one answered first."""
 
 
-class LedgerEntry(msgspec.Struct, frozen=True):
+class LedgerEntry(msgspec.Struct, frozen=True, gc=False):
     """One request. `at` is seconds since the epoch; `cost_nano` the sum over its attempts.
 
     `baseline_nano` is what the route's baseline deployment would have cost for the same usage:

@@ -66,6 +66,24 @@ def fell_back(attempts: Sequence[Attempt], index: int) -> bool:
     )
 
 
+def _sums(attempts: Sequence[Attempt]) -> Row:
+    """The columns from `fallbacks` to `unpriced`."""
+    if len(attempts) == 1:  # Almost every request.
+        (each,) = attempts
+        used, cost = each.usage, each.cost_nano
+        is_unpriced = int(cost is None)
+        return 0, used.input, used.output, used.cached, used.reasoning, cost or 0, is_unpriced
+    return (
+        sum(fell_back(attempts, index) for index in range(1, len(attempts))),
+        sum(each.usage.input for each in attempts),
+        sum(each.usage.output for each in attempts),
+        sum(each.usage.cached for each in attempts),
+        sum(each.usage.reasoning for each in attempts),
+        sum(each.cost_nano or 0 for each in attempts),
+        sum(each.cost_nano is None for each in attempts),
+    )
+
+
 def entry_row(seq: int, entry: LedgerEntry) -> Row:
     attempts = entry.attempts
     caller = entry.caller
@@ -95,13 +113,7 @@ def entry_row(seq: int, entry: LedgerEntry) -> Row:
         entry.seconds,
         entry.ttft_s,
         len(attempts),
-        sum(fell_back(attempts, index) for index in range(1, len(attempts))),
-        sum(each.usage.input for each in attempts),
-        sum(each.usage.output for each in attempts),
-        sum(each.usage.cached for each in attempts),
-        sum(each.usage.reasoning for each in attempts),
-        sum(each.cost_nano or 0 for each in attempts),
-        sum(each.cost_nano is None for each in attempts),
+        *_sums(attempts),
         entry.baseline_nano,
         entry.cost_nano,
         *_usage_row(entry.usage),

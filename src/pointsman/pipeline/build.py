@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from math import inf
 
+from msgspec.structs import replace
+
 from pointsman.clock import Clock
 from pointsman.config.settings import BreakerSettings
 from pointsman.domain.deployment import Deployment
@@ -82,10 +84,17 @@ class DeploymentStack:
             if state is None:
                 state = kept[size] = self._read(now, size)
             return state
-        return self._read(now, size)
+        return replace(
+            self._read(now, size),
+            share=breaker.share,
+            reopens_in_s=breaker.reopens_in_s,
+            breaker=breaker.state,
+            reason=breaker.reason,
+        )
 
     def _read(self, now: float, size: int) -> DeploymentState:
-        meter, breaker, limits = self.meter, self.breaker, self.limits
+        """As if its breaker were closed."""
+        meter, limits = self.meter, self.limits
         report = meter.fresh_report(now)
         headroom = limits.free_share(now)
         if report.memory_used > NEAR_FULL:
@@ -97,10 +106,6 @@ class DeploymentStack:
             per_token_s=meter.per_token_s(now),
             samples=meter.samples(now),
             headroom=headroom,
-            share=breaker.share,
-            reopens_in_s=breaker.reopens_in_s,
-            breaker=breaker.state,
-            reason=breaker.reason,
             token_scale=meter.tokens.ratio,
             penalty_s=meter.penalty_s(now),
             waiting=report.waiting,

@@ -24,7 +24,7 @@ class Trail:
         """What the whole call may cost; None where it has no limit."""
 
 
-class Call(msgspec.Struct, frozen=True):
+class Call(msgspec.Struct, frozen=True, gc=False):
     """A request travelling down. `deadline` and `started` are in the clock's seconds.
 
     `wire` names the dialect whose bytes the caller can take as they are; None asks for events.

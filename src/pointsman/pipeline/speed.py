@@ -61,11 +61,12 @@ class PeakEwma:
 class Speed:
     """Answers in seconds; None where nothing fresh was measured."""
 
-    __slots__ = ("_first", "_per_token")
+    __slots__ = ("_all", "_first", "_per_token")
 
     def __init__(self) -> None:
         self._first = tuple(PeakEwma() for _ in SIZE_FACTORS)
         self._per_token = PeakEwma()
+        self._all = (*self._first, self._per_token)
 
     def first_content_s(self, size: int, now: float) -> float | None:
         """Expected time to first content of inputs of `size`, a place in SIZE_FACTORS."""
@@ -97,8 +98,11 @@ class Speed:
 
     def stale_at(self, now: float) -> float:
         """The first moment at which something that is known now is forgotten."""
-        known = [each.at for each in (*self._first, self._per_token) if now - each.at <= STALE_S]
-        return min(known, default=math.inf) + STALE_S
+        oldest = math.inf
+        for each in self._all:
+            if each.at < oldest and now - each.at <= STALE_S:
+                oldest = each.at
+        return oldest + STALE_S
 
     def learn_stream(
         self, size: int, ttft_s: float, seconds: float, tokens: int, now: float

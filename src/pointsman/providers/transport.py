@@ -7,8 +7,10 @@ Two implementations pass one conformance suite: `lean.py` (our own HTTP/1.1 on h
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, Protocol
+
+import msgspec
 
 TransportFault = Literal[
     "refused", "connect_timeout", "dns", "tls", "reset", "protocol", "too_large"
@@ -50,13 +52,12 @@ class TransportLimits:
     stream_buffer_bytes: int = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class HttpRequest:
+class HttpRequest(msgspec.Struct, frozen=True, gc=False):
     endpoint: Endpoint
     path: str
     """Below the endpoint's base URL, with query; starts with a slash."""
     body: bytes
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict)
     method: str = "POST"
     once: tuple[tuple[str, str], ...] = ()
     """Headers of this request alone. What is in `headers` is rendered once and kept."""

@@ -7,7 +7,7 @@ import msgspec
 from pointsman.domain.deployment import Deployment
 
 
-class Candidate(msgspec.Struct, frozen=True):
+class Candidate(msgspec.Struct, frozen=True, gc=False):
     """A deployment that passed every filter.
 
     `score` in [0, 1] is the weighted mean of `parts`: what each of the decision's `scorers` gave,
@@ -22,7 +22,7 @@ class Candidate(msgspec.Struct, frozen=True):
     seconds: float | None = None
 
 
-class Rejection(msgspec.Struct, frozen=True):
+class Rejection(msgspec.Struct, frozen=True, gc=False):
     """A deployment that a filter kept out, and why, in words for a person."""
 
     deployment: Deployment
@@ -30,7 +30,7 @@ class Rejection(msgspec.Struct, frozen=True):
     reason: str
 
 
-class Decision(msgspec.Struct, frozen=True):
+class Decision(msgspec.Struct, frozen=True, gc=False):
     """Ranked candidates, best first: the first is tried, the rest are the fallback order.
 
     `propensity` is the probability with which this first one was chosen, given the states.

@@ -58,7 +58,7 @@ LONGEST_WAIT_S: Final = 2.0
 left; its client is told instead, and can do something else. Our own choice."""
 
 
-class Try(msgspec.Struct, frozen=True):
+class Try(msgspec.Struct, frozen=True, gc=False):
     """Call `deployment`, after waiting a random part (full jitter) of `backoff_s` seconds.
 
     `cost` is what a RetryBudget is charged: 0 for a first attempt.

@@ -6,7 +6,6 @@ nothing for them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,7 +14,6 @@ from pointsman.domain.content import (
     Document,
     Image,
     Message,
-    Part,
     Text,
     ToolResult,
 )
@@ -103,23 +101,21 @@ def needs_of(request: ChatRequest | EmbeddingsRequest) -> frozenset[str]:
         needs.add(request.response_format.kind)
     if request.reasoning is not None and request.reasoning.enabled:
         needs.add("reasoning")
-    for message in request.messages:
-        for part in _leaves(message.parts):
-            need = NEED_OF_PART.get(type(part))
-            if need is not None:
-                needs.add(need)
+    kinds: set[type] = {type(part) for message in request.messages for part in message.parts}
+    if ToolResult in kinds:
+        kinds.update(
+            type(inner)
+            for message in request.messages
+            for part in message.parts
+            if isinstance(part, ToolResult)
+            for inner in part.parts
+        )
+    if len(kinds) > 1 or Text not in kinds:
+        needs.update(need for kind, need in NEED_OF_PART.items() if kind in kinds)
     return frozenset(needs)
 
 
 NEED_OF_PART: Final[dict[type, str]] = {Image: "vision", Document: "documents", Audio: "audio"}
-
-
-def _leaves(parts: Sequence[Part]) -> Iterator[Part]:
-    for part in parts:
-        if isinstance(part, ToolResult):
-            yield from part.parts
-        else:
-            yield part
 
 
 def said_last(request: ChatRequest | EmbeddingsRequest) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
+from msgspec.structs import replace
 
 from pointsman.domain.deployment import Deployment
 from pointsman.domain.request import RouteOptions
@@ -36,7 +37,7 @@ class Failed:
         return self.error.kind if isinstance(self.error, ProviderFailure) else None
 
 
-class Plan(msgspec.Struct, frozen=True):
+class Plan(msgspec.Struct, frozen=True, gc=False):
     """Who may be asked, in which order. The first of `chain` is the chosen one.
 
     by_kind: what follows one kind of failure, instead of the rest of the chain. skipped: names
@@ -60,7 +61,7 @@ class Plan(msgspec.Struct, frozen=True):
         return found
 
 
-class Means(msgspec.Struct, frozen=True):
+class Means(msgspec.Struct, frozen=True, gc=False):
     """What is there for the next attempt, and what it would take, by the deployment's name.
 
     first_content_s: the median, in seconds; who was not measured is missing. worst_nano: the most
@@ -90,11 +91,25 @@ def plan_of(
     those that did not (policy.screen gives both). The caller's own `fallbacks` replace every
     chain of the route except an empty one, by which the operator forbids a kind to fall back.
     """
-    passed = [candidate.deployment for candidate in decision.candidates]
+    passed = tuple([candidate.deployment for candidate in decision.candidates])
+    attempts = fallback.max_attempts
+    if options.max_attempts is not None:
+        attempts = min(attempts, options.max_attempts)
+    plan = Plan(
+        route=decision.route,
+        chain=passed,
+        max_attempts=max(1, attempts),
+        retry_same=max(0, fallback.retry_same) if fallback.enabled else 0,
+        on_content_filter=fallback.on_content_filter,
+    )
+    own = fallback.chain if options.fallbacks is None else options.fallbacks
+    if fallback.enabled and own is None and not fallback.by_kind:
+        return plan  # Nobody has named anybody: in the order of the decision.
+    if not fallback.enabled and options.fallbacks is None:
+        return replace(plan, chain=passed[:1])
     known = (*passed, *(each for each in deployments if each not in passed))
     reasons = (*decision.rejected, *refused)
     skipped: dict[str, str] = {}
-    first = passed[:1]
 
     def chain_of(patterns: Iterable[str]) -> tuple[Deployment, ...]:
         found: dict[str, Deployment] = {}
@@ -105,30 +120,16 @@ def plan_of(
                 skipped[pattern] = _reason(pattern, reasons)
         return tuple(found.values())
 
-    own = fallback.chain if options.fallbacks is None else options.fallbacks
-    if not fallback.enabled and options.fallbacks is None:
-        rest: tuple[Deployment, ...] = ()
-    elif own is None:
-        rest = tuple(passed[1:])
-    else:
-        rest = chain_of(own)
+    rest = passed[1:] if own is None else chain_of(own)
     by_kind = {
         kind: chain_of(patterns if options.fallbacks is None or not patterns else options.fallbacks)
         for kind, patterns in fallback.by_kind.items()
     }
-    if not fallback.enabled and options.fallbacks is None:
-        by_kind = {}
-    attempts = fallback.max_attempts
-    if options.max_attempts is not None:
-        attempts = min(attempts, options.max_attempts)
-    return Plan(
-        route=decision.route,
-        chain=tuple({deployment.name: deployment for deployment in (*first, *rest)}.values()),
+    return replace(
+        plan,
+        chain=tuple({each.name: each for each in (*passed[:1], *rest)}.values()),
         by_kind=by_kind,
         skipped=tuple(skipped.items()),
-        max_attempts=max(1, attempts),
-        retry_same=max(0, fallback.retry_same) if fallback.enabled else 0,
-        on_content_filter=fallback.on_content_filter,
     )
 
 

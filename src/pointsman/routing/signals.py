@@ -15,7 +15,7 @@ Task = Literal[
 ]
 
 
-class RequestFeatures(msgspec.Struct, frozen=True):
+class RequestFeatures(msgspec.Struct, frozen=True, gc=False):
     """What is known of a request before it is sent. Tokens are the estimator's, see tokens.py.
 
     `output_tokens` is the expected answer, `max_output_tokens` the longest one the client allows,
@@ -73,7 +73,7 @@ class LoadReport(msgspec.Struct, frozen=True):
     cold_s: float = 0.0
 
 
-class DeploymentState(msgspec.Struct, frozen=True):
+class DeploymentState(msgspec.Struct, frozen=True, gc=False):
     """What the layers of one deployment measured. Seconds; None where nothing was measured.
 
     `ttft_s` is time to first content for inputs of the asked size (SIZES), `per_token_s` time per

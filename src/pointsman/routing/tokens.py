@@ -5,8 +5,8 @@ Theory
 Byte-pair tokenisers cost a text by its *kinds* of characters: an English word is about one
 token with the space before it, a Chinese character three quarters of one, a line of digits one
 for every three. So the estimate is a weighted count of kinds, taken from the UTF-8 bytes: kinds
-of ASCII by `bytes.translate`, borders between kinds (` a`, `0a`, …) by `bytes.count`, alphabets
-by the lead bytes of their characters. No loop in Python: about 1 µs per 100 ASCII characters.
+of ASCII and borders between them (` a`, `0a`, …) as bits of one long integer, alphabets by the
+lead bytes of their characters. No loop in Python: about 1 µs per 150 ASCII characters.
 
 The weights are a least-squares fit of the relative error against o200k_base on three quarters of
 1,581 texts of 60 to 6,000 characters (November 2026): public benchmark prompts and licences,
@@ -32,7 +32,6 @@ from __future__ import annotations
 
 import string
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from math import ceil
 from typing import Final
 
@@ -52,31 +51,32 @@ from pointsman.domain.content import (
 from pointsman.domain.request import ChatRequest, EmbeddingsRequest
 from pointsman.routing.signals import Task
 
-_LETTERS: Final = string.ascii_letters.encode()
-_UPPER: Final = string.ascii_uppercase.encode()
-_DIGITS: Final = string.digits.encode()
-_PUNCTUATION: Final = string.punctuation.encode()
 _ASCII: Final = bytes(range(128))
 _CONTINUATION: Final = bytes(range(0x80, 0xC0))
 
+_LETTER, _CAPITAL, _DIGIT, _POINT, _BLANK, _HIGH = range(6)
+"""Kinds of bytes, each by its bit; a capital is a letter too."""
 
-def _table(lower: str, upper: str, high: str) -> bytes:
-    """Map every byte to its kind; `0`, `.` and space stand for digit, punctuation and blank."""
-    kinds = bytearray(b" " * 256)
-    for letters, kind in (
-        (string.ascii_lowercase.encode(), lower),
-        (_UPPER, upper),
-        (_DIGITS, "0"),
-        (_PUNCTUATION, "."),
-        (bytes(range(128, 256)), high),
+
+def _kinds() -> bytes:
+    """Map every byte to the bits of its kinds."""
+    kinds = bytearray(256)
+    for characters, kind in (
+        (string.ascii_letters.encode(), _LETTER),
+        (string.ascii_uppercase.encode(), _CAPITAL),
+        (string.digits.encode(), _DIGIT),
+        (string.punctuation.encode(), _POINT),
+        (bytes((*range(33), 127)), _BLANK),
+        (bytes(range(128, 256)), _HIGH),
     ):
-        for byte in letters:
-            kinds[byte] = ord(kind)
+        for byte in characters:
+            kinds[byte] |= 1 << kind
     return bytes(kinds)
 
 
-_BORDERS: Final = _table("a", "a", "a")
-_CASES: Final = _table("a", "A", "h")
+_KINDS: Final = _kinds()
+_SHOUTS: Final = bytes(ord("A") if 65 <= byte <= 90 else ord(" ") for byte in range(256))
+"""Every capital as an A."""
 
 _ALPHABETS: Final = (
     (bytes(range(0xC2, 0xCE)), 1.16),  # Latin with accents, and Latin-1 signs
@@ -92,6 +92,9 @@ _VIETNAMESE: Final = -0.3  # ạ … ỹ share a lead byte with Georgian but com
 
 SAMPLE_BYTES: Final = 64 * 1024
 """Texts above this are measured in 32 evenly spaced slices: the loop is never held for long."""
+
+_ONES: Final = int.from_bytes(b"\x01" * SAMPLE_BYTES, "little")
+"""The lowest bit of every byte."""
 
 MESSAGE_TOKENS: Final = 4
 """Role and separators of one message: OpenAI's cookbook counts 3, and 1 for a name."""
@@ -127,23 +130,31 @@ def _estimate(data: bytes) -> int:
 
 
 def _weigh(data: bytes) -> float:
-    size = len(data)
-    borders = data.translate(_BORDERS)
-    cases = data.translate(_CASES)
-    upper = size - len(data.translate(None, _UPPER))
+    # One bit a byte for each kind, in one long integer: counting ones counts the kind, and a
+    # border between two kinds is where one is and the other was a byte before (8 bits lower).
+    bits = int.from_bytes(data.translate(_KINDS), "little")
+    letters = bits & _ONES
+    digits = bits >> _DIGIT & _ONES
+    points = bits >> _POINT & _ONES
+    after_blank = (bits >> _BLANK & _ONES) << 8
+    starts = letters if data.isascii() else letters | (bits >> _HIGH & _ONES)
     tokens = (
-        0.195 * (size - len(data.translate(None, _LETTERS)))
-        + 0.39 * (size - len(data.translate(None, _DIGITS)))
-        + 0.475 * (size - len(data.translate(None, _PUNCTUATION)))
-        + 0.24 * borders.count(b" a")
-        + 1.0 * borders.count(b" 0")
-        + 1.2 * borders.count(b"0a")
-        + 1.2 * borders.count(b".0")
-        + 0.8 * borders.count(b" .")
+        0.195 * letters.bit_count()
+        + 0.39 * digits.bit_count()
+        + 0.475 * points.bit_count()
+        + 0.24 * (after_blank & starts).bit_count()
+        + 1.0 * (after_blank & digits).bit_count()
+        + 1.2 * (digits << 8 & starts).bit_count()
+        + 1.2 * (points << 8 & digits).bit_count()
+        + 0.8 * (after_blank & points).bit_count()
     )
-    if upper:
-        # Capitals in a row are merged like other letters: count() takes them in pairs.
-        tokens += 0.37 * upper + 1.14 * cases.count(b"aA") - 0.6 * cases.count(b"AA")
+    capitals = bits >> _CAPITAL & _ONES
+    if capitals:
+        humps = (letters ^ capitals) << 8 & capitals
+        tokens += 0.37 * capitals.bit_count() + 1.14 * humps.bit_count()
+        if capitals << 8 & capitals:
+            # Capitals in a row are merged like other letters: count() takes them in pairs.
+            tokens -= 0.6 * data.translate(_SHOUTS).count(b"AA")
     if not data.isascii():
         leads = data.translate(None, _ASCII).translate(None, _CONTINUATION)
         left = len(leads)
@@ -155,7 +166,7 @@ def _weigh(data: bytes) -> float:
                 break
         tokens += _VIETNAMESE * (data.count(b"\xe1\xba") + data.count(b"\xe1\xbb"))
     # A few blanks are free beside a word; a text of nothing else is not.
-    return max(tokens, size / 64)
+    return max(tokens, len(data) / 64)
 
 
 def estimate_request(request: ChatRequest | EmbeddingsRequest) -> int:
@@ -199,8 +210,11 @@ def _collect(parts: Sequence[Part], texts: list[str]) -> tuple[int, int]:
     """Append the texts of `parts`; return (estimate, bound) of what is not text."""
     flat = most = 0
     for part in parts:
+        if type(part) is Text:  # Almost every one.
+            texts.append(part.text)
+            continue
         match part:
-            case Text(text=text) | Thinking(text=text) | Document(text=str(text)):
+            case Thinking(text=text) | Document(text=str(text)):
                 texts.append(text)
             case ToolCall(name=name, arguments=arguments):
                 texts += (name, arguments)
@@ -282,8 +296,7 @@ def estimate_output(request: ChatRequest | EmbeddingsRequest, task: Task, input_
     return prior * max(1, request.choices)
 
 
-@dataclass(frozen=True, slots=True)
-class TokenScale:
+class TokenScale(msgspec.Struct, frozen=True, gc=False):
     """How many of a model's own tokens one estimated token is: an EWMA of actual / estimated.
 
     `ratio` in [0.25, 4]. The first ten observations are averaged, later ones weigh a tenth.

@@ -12,10 +12,10 @@ Tags also come from `metadata.tags` where it is an object of texts. An unknown f
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import cast
 
+import msgspec
 import orjson
 
 from pointsman.dialects.strict_json import splice
@@ -35,8 +35,7 @@ MOST_TAGS = 32
 MOST_TAG_CHARS = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True, gc=False):
     """What is left of a request for the dialect, and what was said to us."""
 
     fields: JsonObject
@@ -110,7 +109,9 @@ def take_options(fields: JsonObject, body: bytes, headers: Mapping[bytes, bytes]
 
 def _from_body(taken: Mapping[str, Json]) -> dict[str, object]:
     found: dict[str, object] = {}
-    ours = taken.get("pointsman", {})
+    ours = taken.get("pointsman")
+    if ours is None:
+        ours = {}
     if not isinstance(ours, dict):
         raise InvalidRequest("pointsman: must be an object", param="pointsman")
     for name, value in ours.items():
