@@ -148,6 +148,14 @@ def test_a_provider_that_works_on_for_nobody_is_seen() -> None:
         assert judged(case, got, [entry], own_times(case), 0.0).word == word
 
 
+async def test_two_gateways_never_share_the_scripts_of_a_cell(tmp_path: Path) -> None:
+    chosen = [cell("500", False)]
+    async with Sites(tmp_path) as sites:
+        await compare(Pointsman(1), chosen, sites, 1, own_times)
+        with pytest.raises(ValueError, match="before"):
+            await compare(Pointsman(1), chosen, sites, 1, own_times)
+
+
 @pytest.mark.slow
 async def test_we_are_right_by_these_rules_too(tmp_path: Path) -> None:
     chosen = [each for each in CELLS if fits(each)][::23]

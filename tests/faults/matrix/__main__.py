@@ -75,15 +75,16 @@ async def _run(chosen: Sequence[Cell], seed: int) -> list[Result]:
 
 async def _with_peer(chosen: Sequence[Cell], seed: int, path: Path | None) -> int:
     """Judge both. Exits with 1 where we are not right by the rules for any gateway."""
+    began = time.monotonic()
+    theirs: list[Judged] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         async with Sites(folder) as sites:
-            began = time.monotonic()
             ours = await compare(Pointsman(seed), chosen, sites, seed, own_times)
-            theirs: list[Judged] = []
-            peer = LiteLLM(os.environ.get(PYTHON, ""), folder)
-            version = await peer.version()
-            if version:
+        peer = LiteLLM(os.environ.get(PYTHON, ""), folder)
+        version = await peer.version()
+        if version:
+            async with Sites(folder) as sites:
                 theirs = await compare(peer, chosen, sites, seed, times_of)
     seconds = time.monotonic() - began
     sys.stdout.write(beside(ours, theirs))

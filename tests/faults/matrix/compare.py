@@ -82,6 +82,8 @@ async def _all(
 async def _batch(
     under_test: UnderTest, batch: Sequence[Cell], sites: Sites, times_of: TimesOf
 ) -> list[Judged]:
+    if any(calls_of(cell, sites) for cell in batch):
+        raise ValueError("these sites have played these cells before: scripts would be mixed up")
     url = await under_test.start(batch, sites)
     gate = asyncio.Semaphore(AT_ONCE)
     lag = Lag()
