@@ -230,6 +230,11 @@ def test_settings_are_read(fields: dict[str, Any], expected: dict[str, Any]) -> 
         ({"stream": "yes"}, "stream"),
         ({"stream_options": {"include_usage": 1}}, "stream_options.include_usage"),
         ({"n": 0}, "n"),
+        ({"max_completion_tokens": 5, "max_tokens": -1}, "max_tokens"),
+        (
+            {"messages": [{"role": "assistant", "tool_calls": [{"type": {}}]}]},
+            "messages[0].tool_calls[0].type",
+        ),
         ({"stop": 5}, "stop"),
         ({"stop": ["a", 5]}, "stop[1]"),
         ({"tools": {}}, "tools"),
@@ -301,6 +306,21 @@ def test_ids_that_the_next_model_would_refuse_are_replaced_in_call_and_result() 
     assert given.isalnum()
     again = orjson.loads(OPENAI.render_request(request, target("mistral-large-latest")))
     assert again == sent
+
+
+def test_ids_are_replaced_beside_what_has_none() -> None:
+    call = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    other = {"type": "custom", "custom": {"name": "g", "input": "x"}}
+    messages = [
+        {"role": "user", "content": "Hi", "tool_calls": True},
+        {"role": "assistant", "content": None, "tool_calls": [call, other]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "1"},
+    ]
+    sent = orjson.loads(OPENAI.render_request(parse(messages), target("mistral-large-latest")))
+    first, second = sent["messages"][1]["tool_calls"]
+    assert first["id"] == sent["messages"][2]["tool_call_id"] != "call_1"
+    assert second == other
+    assert sent["messages"][0] == messages[0]
 
 
 def test_headers_carry_the_key_only() -> None:

@@ -59,6 +59,11 @@ async def test_the_field_is_named(house: House) -> None:
     assert got.error["param"] == "temperature"
 
 
+async def test_no_options_are_no_options(house: House) -> None:
+    got = await house.chat(pointsman=None, timeout=None, fallbacks=None)
+    assert got.status == 200, got.body
+
+
 async def test_a_large_body_is_refused(house: House) -> None:
     got = await house.chat("a" * 2_000_000)
     assert (got.status, got.error["code"]) == (413, "body_too_large")

@@ -13,8 +13,15 @@ from typing import Any, Final
 Schema = dict[str, Any]
 
 TEXT: Final[Schema] = {"type": "string"}
-POSITIVE: Final[Schema] = {"type": "integer", "minimum": 1}
-NUMBER: Final[Schema] = {"type": ["number", "null"]}
+LIMIT: Final[Schema] = {"type": "integer", "minimum": 0}
+NUMBER: Final[Schema] = {"type": "number", "minimum": 0}
+WORD: Final[Schema] = {"type": "string", "minLength": 1, "maxLength": 200}
+MODEL: Final[Schema] = {"type": "string", "examples": ["auto"]}
+TEXTS: Final[Schema] = {"oneOf": [TEXT, {"type": "array", "items": TEXT}]}
+NAMES: Final[Schema] = {"type": "array", "items": TEXT, "maxItems": 64}
+TOKENS: Final[Schema] = {"type": "array", "items": {"type": "integer"}}
+SECONDS: Final[Schema] = {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1e12}
+DOLLARS: Final[Schema] = {"type": "number", "minimum": 0, "maximum": 1_000_000}
 
 ERRORS: Final = {
     "400": "A request that nobody could answer as it stands",
@@ -35,100 +42,135 @@ ERRORS: Final = {
 
 
 def _object(required: tuple[str, ...] = (), **properties: Schema) -> Schema:
-    return {"type": "object", "properties": properties, "required": list(required)}
+    """Describe an object; what is not required may also be null."""
+    found = {
+        name: each if name in required else {"anyOf": [each, {"type": "null"}]}
+        for name, each in properties.items()
+    }
+    return {"type": "object", "properties": found, "required": list(required)}
+
+
+def _other(*known: str) -> Schema:
+    """Describe what a vendor calls something else; it goes to its own dialect as it is."""
+    return _object(("type",), type={"type": "string", "not": {"enum": list(known)}})
 
 
 def _parts(*kinds: Schema) -> Schema:
-    return {"oneOf": [TEXT, {"type": "array", "items": {"anyOf": list(kinds)}, "minItems": 1}]}
+    return {"oneOf": [TEXT, {"type": "array", "items": {"anyOf": list(kinds)}}]}
 
 
 TEXT_PART: Final = _object(("type", "text"), type={"const": "text"}, text=TEXT)
 IMAGE_URL: Final = _object(
     ("type", "image_url"),
     type={"const": "image_url"},
-    image_url=_object(("url",), url={"type": "string", "examples": ["https://example.com/a.png"]}),
+    image_url={"anyOf": [TEXT, _object(("url",), url=TEXT, detail=TEXT)]},
 )
-TOOL: Final = _object(
+FUNCTION: Final = _object(
     ("type", "function"),
     type={"const": "function"},
     function=_object(("name",), name=TEXT, description=TEXT, parameters={"type": "object"}),
 )
-OPTIONS: Final = _object(
-    prefer={"enum": ["cost", "speed", "quality", "balanced"]},
-    timeout_s={"type": "number", "exclusiveMinimum": 0},
-    max_cost_usd={"type": "number", "minimum": 0, "maximum": 1_000_000},
-    fallbacks={"type": "array", "items": TEXT, "maxItems": 64},
-    allow={"type": "array", "items": TEXT, "maxItems": 64},
-    require={"type": "array", "items": TEXT, "maxItems": 64},
-    residency={"type": "string", "minLength": 1, "maxLength": 200},
-    sensitive={"type": "boolean"},
-    session={"type": "string", "minLength": 1, "maxLength": 200},
-    max_attempts={"type": "integer", "minimum": 1, "maximum": 10},
-    tags={"type": "object", "additionalProperties": TEXT},
+TOOL: Final[Schema] = {"anyOf": [FUNCTION, _other("function")]}
+OPENAI_OTHER: Final = _other("text", "image_url", "input_audio", "file", "refusal")
+ANTHROPIC_OTHER: Final = _other(
+    *("text", "image", "document", "thinking", "redacted_thinking", "tool_use", "tool_result")
 )
+OPTIONS: Final[Schema] = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "prefer": {"enum": ["cost", "speed", "quality", "balanced"]},
+        "timeout_s": SECONDS,
+        "max_cost_usd": DOLLARS,
+        "fallbacks": NAMES,
+        "allow": NAMES,
+        "require": NAMES,
+        "residency": WORD,
+        "sensitive": {"type": "boolean"},
+        "session": WORD,
+        "max_attempts": {"type": "integer", "minimum": 1, "maximum": 10},
+        "tags": {"type": "object", "additionalProperties": WORD, "maxProperties": 32},
+    },
+}
 
+OURS: Final[dict[str, Schema]] = {
+    "models": {**NAMES, "minItems": 1},
+    "fallbacks": NAMES,
+    "timeout": SECONDS,
+    "max_cost_usd": DOLLARS,
+    "pointsman": OPTIONS,
+}
+"""What every request may say to Pointsman itself."""
+
+
+def _request(*required: str, **properties: Schema) -> Schema:
+    """Describe a request's body: it names its model as `model` or as the first of `models`."""
+    body = _object(("model", *required), model=MODEL, **properties, **OURS)
+    named = [{"required": ["model"]}, {"required": ["models"]}]
+    return {**body, "required": list(required), "anyOf": named}
+
+
+CALL: Final = _object(
+    ("id", "function"),
+    id=TEXT,
+    type={"const": "function"},
+    function=_object(("name",), name=TEXT, arguments={"type": ["string", "object"]}),
+)
+CALLS: Final[Schema] = {"type": "array", "items": {"anyOf": [CALL, _other("function")]}}
+SAID: Final = _parts(TEXT_PART, IMAGE_URL, OPENAI_OTHER)
 OPENAI_MESSAGE: Final[Schema] = {
     "oneOf": [
-        _object(
-            ("role", "content"),
-            role={"enum": ["system", "developer"]},
-            content=_parts(TEXT_PART),
-        ),
-        _object(("role", "content"), role={"const": "user"}, content=_parts(TEXT_PART, IMAGE_URL)),
-        _object(("role", "content"), role={"const": "assistant"}, content=TEXT),
-        _object(
-            ("role", "content", "tool_call_id"),
-            role={"const": "tool"},
-            content=TEXT,
-            tool_call_id=TEXT,
-        ),
+        _object(("role",), role={"enum": ["system", "developer"]}, content=SAID),
+        _object(("role", "content"), role={"const": "user"}, content=SAID),
+        _object(("role",), role={"const": "assistant"}, content=SAID, tool_calls=CALLS),
+        _object(("role", "tool_call_id"), role={"const": "tool"}, content=SAID, tool_call_id=TEXT),
     ]
 }
 
-CHAT: Final = _object(
-    ("model", "messages"),
-    model={"type": "string", "examples": ["auto"]},
+CHAT: Final = _request(
+    "messages",
     messages={"type": "array", "items": OPENAI_MESSAGE, "minItems": 1},
-    max_tokens=POSITIVE,
-    max_completion_tokens=POSITIVE,
+    max_tokens=LIMIT,
+    max_completion_tokens=LIMIT,
     stream={"type": "boolean"},
     stream_options=_object(include_usage={"type": "boolean"}),
     tools={"type": "array", "items": TOOL},
     temperature=NUMBER,
     top_p=NUMBER,
-    n=POSITIVE,
+    n={"type": "integer", "minimum": 1},
     seed={"type": "integer"},
-    stop={"oneOf": [TEXT, {"type": "array", "items": TEXT}]},
+    stop=TEXTS,
     user=TEXT,
-    models={"type": "array", "items": TEXT, "minItems": 1, "maxItems": 64},
-    fallbacks={"type": "array", "items": TEXT, "maxItems": 64},
-    timeout={"type": "number", "exclusiveMinimum": 0},
-    max_cost_usd={"type": "number", "minimum": 0, "maximum": 1_000_000},
-    pointsman={**OPTIONS, "additionalProperties": False},
 )
 
 ANTHROPIC_MESSAGE: Final = _object(
-    ("role", "content"), role={"enum": ["user", "assistant"]}, content=_parts(TEXT_PART)
+    ("role", "content"),
+    role={"enum": ["user", "assistant"]},
+    content=_parts(TEXT_PART, ANTHROPIC_OTHER),
 )
-MESSAGES: Final = _object(
-    ("model", "messages", "max_tokens"),
-    model={"type": "string", "examples": ["auto"]},
+MESSAGES: Final = _request(
+    "messages",
+    "max_tokens",
     messages={"type": "array", "items": ANTHROPIC_MESSAGE, "minItems": 1},
-    max_tokens=POSITIVE,
-    system=_parts(TEXT_PART),
+    max_tokens=LIMIT,
+    system=_parts(TEXT_PART, ANTHROPIC_OTHER),
     stream={"type": "boolean"},
     temperature=NUMBER,
     top_p=NUMBER,
     top_k={"type": "integer"},
-    stop_sequences={"type": "array", "items": TEXT},
+    stop_sequences=TEXTS,
     metadata=_object(user_id=TEXT),
-    pointsman={**OPTIONS, "additionalProperties": False},
 )
-COUNT: Final = {**MESSAGES, "required": ["model", "messages"]}
-EMBEDDINGS: Final = _object(
-    ("model", "input"),
-    model={"type": "string", "examples": ["embed"]},
-    input={"oneOf": [TEXT, {"type": "array", "items": TEXT, "minItems": 1}]},
+COUNT: Final = {**MESSAGES, "required": ["messages"]}
+EMBEDDINGS: Final = _request(
+    "input",
+    input={
+        "oneOf": [
+            TEXT,
+            {**TOKENS, "minItems": 1},
+            {"type": "array", "items": {"anyOf": [TEXT, TOKENS]}, "minItems": 1},
+        ]
+    },
 )
 
 OPENAI_ERROR: Final = _object(
@@ -137,8 +179,8 @@ OPENAI_ERROR: Final = _object(
         ("message", "type", "code"),
         message=TEXT,
         type=TEXT,
-        param={"type": ["string", "null"]},
-        code={"type": ["string", "null"]},
+        param=TEXT,
+        code=TEXT,
     ),
     request_id=TEXT,
     attempts={"type": "integer", "minimum": 0},
@@ -159,7 +201,7 @@ def _json(schema: Schema) -> Schema:
 def _takes(summary: str, body: str, error: str, answer: str, *, streams: bool = False) -> Schema:
     content = _json({"type": "object"})
     if streams:
-        content["text/event-stream"] = {"schema": TEXT}
+        content["text/event-stream"] = {}
     faults = {
         status: {"description": what, "content": _json({"$ref": f"#/components/schemas/{error}"})}
         for status, what in ERRORS.items()

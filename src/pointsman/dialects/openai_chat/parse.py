@@ -67,14 +67,15 @@ def parse_request(fields: JsonObject, source: Source) -> ChatRequest:
     extra = extra_of(fields, KNOWN)
     if foreign_choice or foreign_format:
         extra = {**extra, **foreign_choice, **foreign_format}
-    max_tokens = opt_int(fields, "max_completion_tokens", least=0)
+    old_limit = opt_int(fields, "max_tokens", least=0)
+    limit = opt_int(fields, "max_completion_tokens", least=0)
     options = opt_object(fields, "stream_options")
     stop = fields.get("stop")
     choices = opt_int(fields, "n", least=1)
     return ChatRequest(
         model=req_str(fields, "model"),
         messages=parse_messages(fields),
-        max_tokens=opt_int(fields, "max_tokens", least=0) if max_tokens is None else max_tokens,
+        max_tokens=old_limit if limit is None else limit,
         stream=opt_bool(fields, "stream") or False,
         tools=_tools(fields),
         tool_choice=tool_choice,
@@ -187,7 +188,7 @@ _BY_ROLE: Mapping[str, Callable[[JsonObject, str], Message]] = {
 
 
 def _tool_call(call: JsonObject, where: str) -> ToolCall:
-    kind = call.get("type")
+    kind = opt_str(call, "type", where)
     if kind is not None and kind != "function":
         custom = call.get("custom")
         body = custom if type(custom) is dict else {}

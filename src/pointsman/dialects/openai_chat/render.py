@@ -91,8 +91,11 @@ def _with_ids(messages: bytes, rule: IdRule) -> bytes:
     """Rewrite the ids of tool calls; the history came from another provider of this dialect."""
     items = orjson.loads(messages)
     for item in items:
-        for call in item.get("tool_calls") or ():
-            call["id"] = rule(call["id"])
+        # Calls of an unknown kind need no id, and in other roles the field is anything.
+        calls = item.get("tool_calls") if item.get("role") == "assistant" else None
+        for call in calls or ():
+            if type(call.get("id")) is str:
+                call["id"] = rule(call["id"])
         if type(item.get("tool_call_id")) is str:
             item["tool_call_id"] = rule(item["tool_call_id"])
     return orjson.dumps(items)
