@@ -38,6 +38,7 @@ LOCKS = (
     Lock("requirements-local.lock", "local", ("requirements.lock",)),
     Lock("requirements-client-openai.lock", "client-openai"),
     Lock("requirements-client-anthropic.lock", "client-anthropic"),
+    Lock("requirements-client-schemathesis.lock", "client-schemathesis"),
 )
 
 
