@@ -124,3 +124,22 @@ async def test_on_a_real_loop_a_block_is_seen() -> None:
             await asyncio.sleep(0.005)
     lag.stop()
     assert seen[0] >= 0.09
+
+
+def test_a_look_that_is_due_and_does_not_come_is_lateness_too() -> None:
+    class Stuck(FakeClock):
+        stuck_s = 0.0
+
+        def now(self) -> float:
+            return super().now() + self.stuck_s
+
+    clock = Stuck()
+    lag = LoopLag(clock)
+    assert lag.overdue_s == 0.0
+    lag.start()
+    clock.stuck_s = EVERY_S + 0.3
+    assert lag.overdue_s == pytest.approx(0.3)
+    clock.stuck_s = 0.0
+    assert (lag.overdue_s, lag.looks) == (0.0, 0)
+    clock.advance(EVERY_S)
+    assert lag.looks == 1

@@ -23,6 +23,8 @@ from pointsman.testing.clock import settle
 @dataclass
 class Late:
     now_s: float = 0.0
+    looks: int = 0
+    overdue_s: float = 0.0
 
 
 @dataclass
@@ -556,3 +558,23 @@ def test_a_gate_that_lets_nobody_in_says_so() -> None:
     assert scene.gate.complaint() == ""
     scene.lag.now_s = 0.41
     assert scene.gate.complaint() == "lets nobody in, the event loop runs 0.41 s late"
+
+
+def test_a_turn_full_of_requests_is_late_before_it_ends() -> None:
+    scene = Scene(most=1000)
+    scene.lag.overdue_s = 0.25
+    let_in = [scene.enter(key("a")) for _ in range(gates.BURST)]
+    with pytest.raises(Overloaded, match="late"):
+        scene.enter(key("a"))
+    assert scene.shed == {("lag", "default"): 1}
+    scene.lag.looks += 1
+    scene.lag.overdue_s = 0.0
+    scene.enter(key("a"))
+    assert len(let_in) == gates.BURST
+
+
+def test_one_blocked_moment_refuses_none_of_the_few_that_follow_it() -> None:
+    scene = Scene()
+    scene.lag.overdue_s = 5.0
+    scene.fill(key("a"), 3)
+    assert not scene.shed

@@ -46,6 +46,8 @@ class LoopLag:
         self._untold = 0
         self.now_s = 0.0
         """Seconds by which the loop runs late now."""
+        self.looks = 0
+        """Looks so far."""
 
     def start(self) -> None:
         if self._timer is None:
@@ -56,6 +58,11 @@ class LoopLag:
             self._timer.cancel()
             self._timer = None
             self.now_s = self._last_s = 0.0
+
+    @property
+    def overdue_s(self) -> float:
+        """By how much the next look is late already, in seconds; 0 where nobody watches."""
+        return max(0.0, self._clock.now() - self._due) if self._timer is not None else 0.0
 
     @property
     def is_watching(self) -> bool:
@@ -80,6 +87,7 @@ class LoopLag:
         self.now_s = min(late, self._last_s)
         self._last_s = late
         self._seen.append(late)
+        self.looks += 1
         self._observe(late)
         if late >= BLOCKED_S:
             self._tell(late)

@@ -7,7 +7,8 @@ is known, and nothing of the body has been read. What is refused is in the metri
 1. A key's own bound (`max_in_flight`): 429, whatever else is free.
 2. Lateness of the worker (observe/lag.py): where the event loop runs behind, waiting would only
    add to it. The first to go are tenants far above their share, at a quarter of the limit, then
-   sheddable requests at half of it, default ones at the limit, critical ones at twice.
+   sheddable requests at half of it, default ones at the limit, critical ones at twice. Within a
+   turn of the loop that has very many requests to begin, the look that is overdue counts.
 3. Places (`max_in_flight`): the last twentieth is kept for critical requests, the last fifth from
    sheddable ones. Who finds no place waits up to `queue_wait_s`, in an order that waiting.py
    explains. Nothing idle is withheld from a tenant: shares count only among those who wait.
@@ -39,6 +40,10 @@ HOG_LATENESS = 0.25
 HOG_SWINGS = 3.0
 """How far above its fair part of what is under way a tenant must be, in square roots of it: the
 standard deviation of arrivals that are merely random."""
+BURST = 16
+"""Requests between two looks at the lag, above which the wait for the next look counts as lag: a
+turn of the loop that has hundreds of requests to begin is late long before it has ended. With
+fewer it is one stumble, which is nobody's fault."""
 STANDING_S = 0.1
 """A waiting room that was not empty for so long is no burst: CoDel's interval (RFC 8289)."""
 STALLED_S = 0.01
@@ -58,6 +63,12 @@ class Lag(Protocol):
     @property
     def now_s(self) -> float: ...
 
+    @property
+    def looks(self) -> int: ...
+
+    @property
+    def overdue_s(self) -> float: ...
+
 
 class Gate:
     """Enter with `try_enter`, and with `wait` where that gives None; `leave` exactly once."""
@@ -75,6 +86,7 @@ class Gate:
         self._standing_since = 0.0
         self._timer: Timer | None = None
         self._is_second_look = False
+        self._looks = self._asked = 0
         self._order = 0
         self._weights = (0.0, 0.0)
         self.in_flight = 0
@@ -103,8 +115,13 @@ class Gate:
             place = self._place_of(caller)
         if place.in_flight >= place.most:
             raise self._key_limit(place, criticality)
-        if self._lag.now_s >= self._hog_late_s:
-            self._refuse_late(place.tenant, criticality)
+        lag = self._lag
+        if lag.looks != self._looks:
+            self._looks, self._asked = lag.looks, 0
+        self._asked += 1
+        late = lag.now_s if self._asked <= BURST else max(lag.now_s, lag.overdue_s)
+        if late >= self._hog_late_s:
+            self._refuse_late(place.tenant, criticality, late)
         # No look at those who wait: with room for this class there is none of it or above
         # waiting, since `leave` serves them first.
         if self.in_flight >= self._places_for[criticality]:
@@ -266,9 +283,8 @@ class Gate:
         what = f"all {most} places for {criticality} requests are taken (server.max_in_flight)"
         return self._overloaded(reason, criticality, f"{what}, and {why}")
 
-    def _refuse_late(self, tenant: Tenant, criticality: Criticality) -> None:
+    def _refuse_late(self, tenant: Tenant, criticality: Criticality, lag_s: float) -> None:
         """Raise Overloaded for whom the worker runs too late."""
-        lag_s = self._lag.now_s
         if lag_s >= self._late_s[criticality]:
             raise self._overloaded(
                 "lag",
