@@ -12,6 +12,7 @@ from chaos import (
     checks_life,
     checks_outage,
     checks_slow,
+    checks_soak,
     checks_steady,
 )
 from chaos.check import Check
@@ -25,6 +26,7 @@ _ALL = (
     *checks_hostile.CHECKS,
     *checks_fairness.CHECKS,
     *checks_hedge.CHECKS,
+    *checks_soak.CHECKS,
 )
 
 CHECKS: Mapping[str, Check] = {check.id: check for check in _ALL}
