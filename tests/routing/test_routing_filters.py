@@ -326,9 +326,7 @@ def test_sifting_says_what_the_filters_and_the_estimate_say(
         in_flight=1, share=share, headroom=headroom, ttft_s=ttft, token_scale=scale
     )
     demands = Constraints(require=require)
-    lineup, rejected = sift(
-        demands, features, [deployment], [terms_of(deployment)], {deployment.name: state}
-    )
+    lineup, rejected = sift(demands, features, [deployment], [terms_of(deployment)], [state])
     always = [(name, check) for name, check in FILTERS.items() if name not in ASKED]
     reasons = [(name, check(features, deployment, state, demands)) for name, check in always]
     objections = [(name, reason) for name, reason in reasons if reason is not None]

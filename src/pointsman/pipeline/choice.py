@@ -23,7 +23,7 @@ from pointsman.routing.estimate import worst_cost
 from pointsman.routing.features import features_of
 from pointsman.routing.filters import matches
 from pointsman.routing.plan import Means, Plan, plan_of
-from pointsman.routing.policy import compile_policy, decide, screen
+from pointsman.routing.policy import compile_policy, decide, decide_in_order, screen
 from pointsman.routing.retries import Retries
 from pointsman.routing.shortage import (
     healed,
@@ -71,7 +71,7 @@ class Choice:
         self._turns = itertools.count()
         self._waiting = 0
         self._readers = Readers() if route.affinity else None
-        self._own = tuple((each.name, stacks[each.name]) for each in route.deployments)
+        self._own = tuple(stacks[each.name] for each in route.deployments)
         own_names = {each.name for each in route.deployments}
         self._others = tuple(
             stack.deployment for name, stack in stacks.items() if name not in own_names
@@ -109,11 +109,14 @@ class Choice:
         now = self._clock.now()
         route, policy = self.route, self.policy
         size = size_of(features.input_tokens)
-        states = {name: stack.state(now, size) for name, stack in self._own}
+        states = [stack.state(now, size) for stack in self._own]
         if not avoid:
-            return decide(policy, route.name, features, route.deployments, states, rng, turn)
+            return decide_in_order(
+                policy, route.name, features, route.deployments, states, rng, turn
+            )
         left = tuple(each for each in route.deployments if each.name not in avoid)
-        decision = decide(policy, route.name, features, left, states, rng, turn)
+        by_name = {each.name: state for each, state in zip(route.deployments, states, strict=True)}
+        decision = decide(policy, route.name, features, left, by_name, rng, turn)
         avoided = (
             Rejection(each, "avoid", "it has failed this very answer")
             for each in route.deployments
@@ -260,5 +263,5 @@ class Choice:
         return Chosen(features, plan, in_panic=True)
 
     def __repr__(self) -> str:
-        names = ", ".join(name for name, _ in self._own)
+        names = ", ".join(each.name for each in self.route.deployments)
         return f"{self.route.policy.strategy}: {names}"

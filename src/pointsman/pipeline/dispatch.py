@@ -75,7 +75,7 @@ class Dispatch:
                 failures,
                 now=now,
                 deadline=call.deadline,
-                retry_allowed=retries.allows(retry_cost(failures), now),
+                retry_allowed=not failures or retries.allows(retry_cost(failures), now),
                 means=choice.means(call, chosen, now, is_first=not failures) or AMPLE,
                 may_wait=choice.may_hold,
             )
@@ -84,7 +84,8 @@ class Dispatch:
                 continue
             if isinstance(step, GiveUp):
                 raise _unsupported(failures) or step.error
-            retries.spend(step.cost, now)
+            if step.cost > 0:
+                retries.spend(step.cost, now)
             if step.backoff_s > 0:
                 await clock.sleep(self._rng.random() * step.backoff_s)
             attempt = replace(

@@ -13,12 +13,12 @@ from pointsman.domain.content import Json, JsonObject
 from pointsman.domain.deployment import Deployment
 from pointsman.domain.money import format_usd
 from pointsman.routing.affinity import Read, kept, place_to_keep
-from pointsman.routing.compile import COLD_BELOW, Policy, Variant, compile_policy
+from pointsman.routing.compile import COLD_BELOW, Policy, Rule, Variant, compile_policy
 from pointsman.routing.decision import Candidate, Decision, Rejection
 from pointsman.routing.pickers import Pool, Random, draw, explored, place_of
 from pointsman.routing.scorers import Lineup
 from pointsman.routing.sift import sift, terms_of
-from pointsman.routing.signals import DeploymentState, RequestFeatures
+from pointsman.routing.signals import COLD, DeploymentState, RequestFeatures
 from pointsman.routing.spec import Condition
 from pointsman.routing.strategies import PREFERENCES, STRATEGIES
 
@@ -29,6 +29,7 @@ __all__ = [
     "applies",
     "compile_policy",
     "decide",
+    "decide_in_order",
     "explain",
     "screen",
 ]
@@ -51,7 +52,21 @@ def decide(
     `turn` counts the route's requests (round robin). The decision is determined by the
     arguments and one number of `rng`. Nobody passes: empty candidates, `why` sums up.
     """
-    rule = next((r for r in policy.rules if applies(r.when, features)), None)
+    in_order = [states.get(each.name, COLD) for each in deployments]
+    return decide_in_order(policy, route_name, features, deployments, in_order, rng, turn)
+
+
+def decide_in_order(
+    policy: Policy,
+    route_name: str,
+    features: RequestFeatures,
+    deployments: Sequence[Deployment],
+    states: Sequence[DeploymentState],
+    rng: Random,
+    turn: int = 0,
+) -> Decision:
+    """As `decide`, with a state for each of `deployments` at its place."""
+    rule = _rule_for(policy, features) if policy.rules else None
     variant = (rule or policy).variants[features.prefer]
     # A route's deployments are known; those of a test or of a part of the route are not.
     is_known = deployments is policy.deployments
@@ -110,11 +125,16 @@ def screen(
     states: Mapping[str, DeploymentState],
 ) -> tuple[tuple[Deployment, ...], tuple[Rejection, ...]]:
     """Put fallback targets from outside the route through the route's filters: (passed, not)."""
-    rule = next((r for r in policy.rules if applies(r.when, features)), None)
+    rule = _rule_for(policy, features)
     constraints = rule.constraints if rule else policy.constraints
     terms = [terms_of(each) for each in deployments]
-    lineup, rejected = sift(constraints, features, deployments, terms, states)
+    in_order = [states.get(each.name, COLD) for each in deployments]
+    lineup, rejected = sift(constraints, features, deployments, terms, in_order)
     return tuple(lineup.deployments), tuple(rejected)
+
+
+def _rule_for(policy: Policy, features: RequestFeatures) -> Rule | None:
+    return next((rule for rule in policy.rules if applies(rule.when, features)), None)
 
 
 def applies(when: Condition, features: RequestFeatures) -> bool:

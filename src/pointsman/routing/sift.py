@@ -9,7 +9,7 @@ that were taken apart when the route was compiled. A test holds both ways to eac
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import inf
 from typing import NamedTuple
 
@@ -19,13 +19,12 @@ from pointsman.routing.decision import Rejection
 from pointsman.routing.estimate import SIZE_FACTORS, SPEED_PRIORS, expect
 from pointsman.routing.filters import ASKED, CONTEXT_SAFETY, FILTERS, Constraints, is_usual
 from pointsman.routing.scorers import Lineup
-from pointsman.routing.signals import COLD, DeploymentState, RequestFeatures, size_of
+from pointsman.routing.signals import DeploymentState, RequestFeatures, size_of
 
 
 class Terms(NamedTuple):
     """What is asked of a deployment and never changes. Without a limit: infinite."""
 
-    name: str
     capabilities: frozenset[str]
     window: float
     longest: float
@@ -40,7 +39,6 @@ def terms_of(deployment: Deployment) -> Terms:
     limits, price = deployment.limits, deployment.price
     prior = SPEED_PRIORS[deployment.tier]
     return Terms(
-        deployment.name,
         deployment.capabilities,
         inf if limits.context_tokens is None else limits.context_tokens,
         inf if limits.output_tokens is None else limits.output_tokens,
@@ -56,9 +54,9 @@ def sift(
     features: RequestFeatures,
     deployments: Sequence[Deployment],
     terms: Sequence[Terms],
-    states: Mapping[str, DeploymentState],
+    states: Sequence[DeploymentState],
 ) -> tuple[Lineup, list[Rejection]]:
-    """Put `deployments` through the filters; `terms` in the same order, `states` by name."""
+    """Put `deployments` through the filters; `terms` and `states` in the same order."""
     remaining, needs, output = features.remaining_s, features.needs, features.output_tokens
     usual = is_usual(features, constraints) and remaining > 0
     answer, tokens = features.max_output_tokens, features.input_tokens
@@ -70,9 +68,8 @@ def sift(
     costs: list[int | None] = []
     times: list[float] = []
     rejected: list[Rejection] = []
-    for deployment, own in zip(deployments, terms, strict=True):
-        name, capabilities, window, longest, most, first_s, each_s, rates = own
-        state = states.get(name, COLD)
+    for deployment, own, state in zip(deployments, terms, states, strict=True):
+        capabilities, window, longest, most, first_s, each_s, rates = own
         first, scale = state.ttft_s, state.token_scale
         if not (
             usual
@@ -99,8 +96,9 @@ def sift(
                 + state.cold_s
                 + output * (each_s if each is None else each)
             )
+            input_rate, output_rate = rates
             input_tokens = tokens if scale == 1.0 else int(tokens * scale) + 1
-            cost = -(-input_tokens * rates[0] // MILLION) - (-output * rates[1] // MILLION)
+            cost = -(-input_tokens * input_rate // MILLION) - (-output * output_rate // MILLION)
         passed.append(deployment)
         passed_states.append(state)
         costs.append(cost)
