@@ -36,13 +36,17 @@ _ANSWER = re.compile(
     rb"HTTP/1\.1 (\d{3}) [^\r\n]*\r\n((?:[\x21-\x7e]+: [^\r\n]*\r\n)*)\r\n", re.DOTALL
 )
 
-JUDGED: tuple[tuple[str, re.Pattern[bytes]], ...] = (
-    # RFC 9112 section 3 lets a recipient take several spaces for one; target and framing stay.
-    ("spaces in the request line", re.compile(rb"(?:^|\n)[A-Z]+ +[^ \r\n]+ +HTTP/1\.[01]\r\n")),
+_REQUEST = rb"(?=[A-Z]{3,} +[^ \r\n]+ +HTTP/1)"
+JUDGED: tuple[tuple[str, re.Pattern[bytes], bytes], ...] = (
+    # RFC 9112 section 3 lets a recipient take several spaces for one.
+    ("spaces", re.compile(rb"([A-Z]) +([^ \r\n]+) +(HTTP/1)"), rb"\1 \2 \3"),
     # llhttp takes these two for a few methods of theirs, all of which we answer with 405.
-    ("another protocol's name", re.compile(rb"(?:RTSP|ICE)/1\.[01]\r\n")),
+    ("another protocol's name", re.compile(rb" (?:RTSP|ICE)/1"), b" HTTP/1"),
+    # RFC 9112 section 2.2: a server should ignore at least one empty line before a request.
+    ("empty lines", re.compile(rb"(^|\r\n\r\n|b\d)[\r\n]+" + _REQUEST), rb"\1"),
 )
-"""What we take and h11 does not, and why it stays: no framing depends on any of it."""
+"""What we take and h11 does not: why, and what h11 would have it written as. It stays only where
+h11 then finds the very same requests, so that no framing depends on it."""
 
 
 @dataclass
@@ -186,16 +190,13 @@ def judged(line: Line, desk: Desk, tally: Counter[str]) -> list[str]:
         if not is_same(ours, other):
             wrong.append(f"we saw {ours}, h11 {other}")
             return wrong
-    if len(taken) > len(theirs):
-        # Without its body read, a request is answered before its end has come.
-        unread = not reads_body(taken[len(theirs)].target.decode("latin-1"))
-        reason = next((why for why, found in JUDGED if found.search(line.sent)), None)
-        if len(taken) == len(theirs) + 1 and unread:
-            tally["answered before the end"] += 1
-        elif reason is not None:
-            tally[f"judged: {reason}"] += 1
-        else:
-            wrong.append(f"we took {taken[len(theirs)]}, h11 did not")
+    if more := beyond(taken, theirs):
+        reason = why(line.sent, taken)
+        if reason is None:
+            wrong.append(f"we took {more}, h11 did not")
+        tally[f"judged: {reason}"] += 1
+    elif len(taken) > len(theirs):
+        tally["answered before the end"] += 1
     elif len(taken) < len(theirs):
         tally["refused by us alone" if not is_faulty else "refused by us earlier"] += 1
     else:
@@ -203,15 +204,41 @@ def judged(line: Line, desk: Desk, tally: Counter[str]) -> list[str]:
     return wrong
 
 
+def beyond(taken: list[Seen], theirs: list[Seen]) -> list[Seen]:
+    """What we took after what h11 did. A request whose body nobody reads is answered before its
+    end has come, so one of those is none."""
+    more = taken[len(theirs) :]
+    if len(more) == 1 and not has_body_read(more[0]):
+        return []
+    return more
+
+
+def why(sent: bytes, taken: list[Seen]) -> str | None:
+    """Name what h11 minds, where without it h11 takes the same requests; else None."""
+    reasons = []
+    for name, found, put in JUDGED:
+        changed = found.sub(put, sent)
+        if changed != sent:
+            reasons.append(name)
+            sent = changed
+    theirs, _ = as_h11_has_it(sent)
+    if beyond(taken, theirs) or not all(map(is_same, taken, theirs)):
+        return None
+    return ", ".join(reasons) or None
+
+
+def has_body_read(seen: Seen) -> bool:
+    return reads_body(seen.target.decode("latin-1")) and seen.method != "HEAD"
+
+
 def is_same(ours: Seen, other: Seen) -> bool:
     try:
         path = path_of(other.target).encode("latin-1")
     except HttpFault:
         return False
-    reads = reads_body(path.decode("latin-1")) and ours.method != "HEAD"
-    return (ours.method, ours.target) == (other.method, path) and (
-        not reads or ours.body == other.body
-    )
+    if (ours.method, ours.target) != (other.method, path):
+        return False
+    return not has_body_read(ours) or ours.body == other.body
 
 
 def answers_in(got: bytes) -> tuple[list[tuple[int, str]], bytes]:
