@@ -18,9 +18,11 @@ MADE := $(VENV)/.made
 RUNTIME := $(VENV)/.runtime
 DEV := $(VENV)/.dev
 LOCAL := $(VENV)/.local
-CLIENTS := .venvs/openai/.made .venvs/anthropic/.made
+CLIENTS := .venvs/openai/.made .venvs/anthropic/.made .venvs/schemathesis/.made
 
-.PHONY: help setup check format test test-fast bench faults simulate chaos docs serve demo lock clean
+FUZZ ?= 10
+
+.PHONY: help setup check format test test-fast bench faults faults-peer fuzz simulate chaos reliability docs serve demo lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' \
@@ -48,14 +50,26 @@ bench: setup ## compare with a bare pass-through on this machine; prints the rat
 	$(BIN)/python -m bench $(ARGS)
 
 chaos: setup ## break things under load over real sockets (under 10 minutes); prints what held
-	$(BIN)/python -m chaos $(ARGS)
+	$(BIN)/python -m chaos --json .build/chaos.json $(ARGS)
 
 faults: setup ## every failure in every mode against its right answer; SEED=1, .build/faults.json
 	cd tests/faults && ../../$(BIN)/python -m matrix --seed $(SEED) --json ../../.build/faults.json $(ARGS)
 	POINTSMAN_MUTATIONS=3000 POINTSMAN_SEED=$(SEED) $(BIN)/pytest tests/faults/test_mutations.py
 
+fuzz: setup .venvs/schemathesis/.made ## odd requests, bytes and answers, ten times what CI tries; SEED=1 FUZZ=10
+	@echo "seed $(SEED), $(FUZZ) times the cases of CI"
+	POINTSMAN_FUZZ=$(FUZZ) POINTSMAN_SEED=$(SEED) $(BIN)/pytest -rP --junitxml=.build/fuzz.xml tests/fuzz $(ARGS)
+	POINTSMAN_MUTATIONS=$$((300 * $(FUZZ))) POINTSMAN_SEED=$(SEED) $(BIN)/pytest tests/faults/test_mutations.py
+
+faults-peer: setup ## the same faults beside LiteLLM, which BENCH_LITELLM_PYTHON has (minutes)
+	cd tests/faults && ../../$(BIN)/python -m matrix --peer litellm --seed $(SEED) --json ../../.build/faults-litellm.json $(ARGS)
+
 simulate: setup ## 100,000 random orders of events against the laws; ARGS='--seed 41' replays one
 	cd tests/simulation && ../../$(BIN)/python -m simulator --json ../../.build/simulation.json $(ARGS)
+
+reliability: setup ## keep the last results in docs/results, print docs/reliability.md from them
+	$(BIN)/python tools/reliability_results.py $(ARGS)
+	$(BIN)/python tools/reliability_page.py
 
 docs: setup ## run every example in README.md and docs/
 	$(BIN)/pytest tests/docs $(ARGS)
@@ -98,9 +112,9 @@ $(LOCAL): requirements-local.lock $(RUNTIME)
 	@$(BIN)/python $(PIP) --no-deps -r requirements-local.lock
 	@touch $@
 
-# One environment per SDK: their dependencies conflict over time, and a user has only one.
+# One environment per client: their dependencies conflict over time, and a user has only one.
 .venvs/%/.made: requirements-client-%.lock
-	@echo "making .venvs/$* for the real $* SDK"
+	@echo "making .venvs/$* for the real $*"
 	@test -x .venvs/$*/bin/python || $(PYTHON) -m venv .venvs/$*
 	@.venvs/$*/bin/python $(PIP) -r $<
 	@touch $@
