@@ -35,10 +35,13 @@ READY_S = 20.0
 END_S = 20.0
 
 
+ALLOWED = frozenset(os.sched_getaffinity(0))
+"""Before anything is pinned."""
+
+
 def cores() -> tuple[int, int]:
     """The gateway's core, and that of load and providers."""
-    allowed = sorted(os.sched_getaffinity(0))
-    return allowed[0], allowed[-1]
+    return min(ALLOWED), max(ALLOWED)
 
 
 def free_port() -> int:
@@ -174,6 +177,7 @@ class World:
         for gateway in self._gateways:
             await gateway.end(signal.SIGINT)
         await self._stack.aclose()
+        os.sched_setaffinity(0, ALLOWED)
 
     async def provider(self, **settings: Any) -> FaultProvider:
         """Start a provider in this process."""

@@ -8,6 +8,7 @@ it is told to retire, and whose end means that the supervisor is gone.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import json
 import logging
@@ -35,6 +36,12 @@ from pointsman.server.reload import Reloader
 
 BAD_CONFIG = 78
 """Exit status for a configuration that cannot be used (EX_CONFIG of sysexits.h)."""
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+LARGE_BYTES = 256 * 1024
+"""Blocks of this size, such as large bodies, come from the system and go back to it."""
+KEPT_BYTES = 4 * 1024 * 1024
+"""Free memory at the end of the heap that is kept for what comes next."""
 
 READY = b"ready\n"
 RETIRE = b"r"
@@ -72,6 +79,7 @@ def run_worker(
 ) -> None:
     """Serve in this process until it is told to end; the listeners stay the caller's."""
     _use_all_descriptors()
+    _give_memory_back()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_work(source, settings, listeners, supervision))
 
@@ -139,6 +147,21 @@ def _use_all_descriptors() -> None:
     """Raise the soft limit of file descriptors to the hard one: each connection needs one."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _give_memory_back() -> None:
+    """Have glibc return large blocks to the system when they are freed.
+
+    By itself it learns from the first large body that is freed to keep such blocks, up to 32 MB
+    each, in heaps that the next small block pins: memory then stays at the worst moment's.
+    Elsewhere (musl, macOS) there is no `mallopt`, or it does nothing.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return
+    mallopt(M_MMAP_THRESHOLD, LARGE_BYTES)
+    mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
 
 
 def main() -> None:
