@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pytest
@@ -46,6 +47,7 @@ class Place:
     loop: asyncio.AbstractEventLoop
     house: FuzzHouse
     crashes: Crashes
+    tally: Counter[int] = field(default_factory=Counter)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +57,10 @@ def place() -> Iterator[Place]:
     with listening() as crashes:
         watch_loop(loop, crashes)
         loop.run_until_complete(house.__aenter__())
-        yield Place(loop, house, crashes)
+        place = Place(loop, house, crashes)
+        yield place
+        said = ", ".join(f"{count} of {status}" for status, count in place.tally.most_common())
+        print(f"seed {SEED}: {said}")
         loop.run_until_complete(house.__aexit__())
     loop.close()
 
@@ -74,6 +79,7 @@ def _test_of(path: str) -> Callable[[Place], None]:
     def test(place: Place, case: Case) -> None:
         data = request_of(case.path, case.body, list(case.headers))
         told = place.loop.run_until_complete(place.house.say(data))
+        place.tally[told.status] += 1
         heard, place.crashes.heard = place.crashes.heard, []
         assert not heard, heard
         judge(case, told)

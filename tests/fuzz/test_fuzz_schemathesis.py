@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import urllib.request
@@ -141,5 +142,7 @@ def test_schemathesis_finds_nothing(running: Running) -> None:
     )
     print(finished.stdout[-3000:])
     assert finished.returncode == 0, finished.stdout + finished.stderr
+    tried = re.search(r"(\d+) generated, (\d+) passed", finished.stdout)
+    assert tried is not None and int(tried[1]) == int(tried[2]) >= 1000, finished.stdout
     crashed = [line for line in running.server.lines if "crashed" in line or "Traceback" in line]
     assert not crashed, crashed
