@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pytest
-from fuzz_bodies import BASES, Case, cases
+from fuzz_bases import BASES
+from fuzz_bodies import Case, cases
 from fuzz_house import FuzzHouse, Told, request_of
 from fuzz_knobs import SEED, Crashes, listening, many, watch_loop
 from fuzz_reading import (
