@@ -48,8 +48,8 @@ STANDING_S = 0.1
 """A waiting room that was not empty for so long is no burst: CoDel's interval (RFC 8289)."""
 STALLED_S = 0.01
 """A timer that is later than this was held up by the loop."""
-SECOND_LOOK_S = 0.001
-"""Until its sockets have been heard."""
+SECOND_LOOK_S = 0.02
+"""Until its sockets have been heard and what they said was acted upon: some turns of the loop."""
 RETRY_AFTER_S = (1.0, 3.0)
 """Clients that are refused together shall not return together."""
 MOST_REMEMBERED = 10_000
