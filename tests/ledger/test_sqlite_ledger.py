@@ -21,7 +21,9 @@ from pointsman.errors import ConfigError
 from pointsman.ledger import sqlite as store
 from pointsman.ledger.migrate import newest, scripts
 from pointsman.ledger.reports import entry_by_id, usage_report
+from pointsman.ledger.rows import decision_json, decision_of
 from pointsman.ledger.sqlite import SqliteLedger
+from pointsman.routing.decision import Decision, Ranking
 
 Open = Callable[..., SqliteLedger]
 
@@ -87,7 +89,10 @@ def test_the_decision_is_kept_as_compact_json(
     ledger.flush()
     body = rows(path, "SELECT body FROM decision")[0][0]
     assert ": " not in body.replace("would cost", "")
-    kept = json.loads(body)
+    recorded = entry_by_id(path, made.request_id)
+    assert recorded is not None
+    kept: Any = recorded.decision
+    assert kept is not None
     assert kept["candidates"] == [
         {
             "deployment": "acme/small",
@@ -100,9 +105,26 @@ def test_the_decision_is_kept_as_compact_json(
     assert kept["scorers"] == [["cost", 1.0]]
     assert kept["rejected"][0]["filter"] == "affordable"
     assert kept["propensity"] == 0.95
-    recorded = entry_by_id(path, made.request_id)
-    assert recorded is not None
-    assert recorded.decision == kept
+
+
+def test_candidates_are_read_back_best_first(decision: Decision) -> None:
+    one, *_ = decision.candidates
+    better = replace(one, score=0.9, parts=(0.9,), cost_nano=None)
+    ranked = Ranking(
+        [1, 0], [one.deployment] * 2, [0.75, 0.9], [(0.75,), (0.9,)], [120, None], [0.5, 0.5]
+    )
+    assert list(ranked) == [better, one]
+    read = decision_of(decision_json(replace(decision, candidates=ranked)))
+    assert read == decision_of(decision_json(replace(decision, candidates=(better, one))))
+    assert [(each["score"], each["cost_nano"]) for each in read["candidates"]] == [
+        (0.9, None),
+        (0.75, 120),
+    ]
+
+
+def test_a_decision_that_was_written_by_rows_is_still_read() -> None:
+    rows = [{"deployment": "a", "score": 0.5, "parts": [0.5], "cost_nano": 1, "seconds": None}]
+    assert decision_of(json.dumps({"candidates": rows})) == {"candidates": rows}
 
 
 @pytest.mark.parametrize("table", ["entry", "attempt", "tag"])

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from pointsman.demo.client import Answered
 from pointsman.domain.deployment import Tier
 from pointsman.domain.money import format_usd
 from pointsman.domain.usage import Price
+from pointsman.ledger.rows import decision_of
 from pointsman.testing.journal import JournalEntry
 
 
@@ -82,7 +81,7 @@ def read_ledger(path: Path) -> list[Booked]:
                 )
             )
         decisions: dict[int, Mapping[str, Any]] = {
-            row["entry"]: msgspec.json.decode(row["body"])
+            row["entry"]: decision_of(row["body"])
             for row in connection.execute("SELECT entry, body FROM decision")
         }
         return [

@@ -22,11 +22,9 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-import orjson
-
 from pointsman.errors import ConfigError, InvalidRequest
 from pointsman.ledger.migrate import newest, version_of
-from pointsman.ledger.rows import Recorded, attempt_of, entry_of
+from pointsman.ledger.rows import Recorded, attempt_of, decision_of, entry_of
 
 Dimension: TypeAlias = str
 """A name in `DIMENSIONS`, or `tag:NAME` for a tag of the caller's own."""
@@ -169,7 +167,7 @@ def _recorded(connection: sqlite3.Connection, row: sqlite3.Row) -> Recorded:
     decision = connection.execute("SELECT body FROM decision WHERE entry = ?", seq).fetchone()
     return Recorded(
         entry_of(row, [attempt_of(each) for each in attempts], [(t[0], t[1]) for t in tags]),
-        orjson.loads(decision["body"]) if decision else None,
+        decision_of(decision["body"]) if decision else None,
     )
 
 

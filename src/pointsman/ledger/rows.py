@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import orjson
 
@@ -15,7 +15,7 @@ from pointsman.domain.call import Caller
 from pointsman.domain.content import JsonObject
 from pointsman.domain.usage import Usage
 from pointsman.ledger.entries import Attempt, LedgerEntry
-from pointsman.routing.decision import Decision
+from pointsman.routing.decision import Decision, Ranking
 
 Value: TypeAlias = "int | float | str | None"
 Row: TypeAlias = "tuple[Value, ...]"
@@ -149,7 +149,9 @@ def tags_of(entry: LedgerEntry) -> dict[str, str]:
 
 
 def decision_json(decision: Decision) -> str:
-    """Write a decision compactly: what explain shows of it, without prices and limits."""
+    """Write a decision compactly: what explain shows of it, without prices and limits. Its
+    candidates stand by columns, at `order`; `decision_of` reads it."""
+    ranking = Ranking.of(decision.candidates)
     return orjson.dumps(
         {
             "route": decision.route,
@@ -159,16 +161,14 @@ def decision_json(decision: Decision) -> str:
             "rule": decision.rule,
             "why": decision.why,
             "scorers": decision.scorers,
-            "candidates": [
-                {
-                    "deployment": each.deployment.name,
-                    "score": each.score,
-                    "parts": each.parts,
-                    "cost_nano": each.cost_nano,
-                    "seconds": each.seconds,
-                }
-                for each in decision.candidates
-            ],
+            "candidates": {
+                "order": list(ranking.order),
+                "deployment": [each.name for each in ranking.deployments],
+                "score": ranking.scores,
+                "parts": ranking.parts,
+                "cost_nano": ranking.costs,
+                "seconds": ranking.seconds,
+            },
             "rejected": [
                 {
                     "deployment": each.deployment.name,
@@ -190,6 +190,17 @@ class Recorded:
 
     entry: LedgerEntry
     decision: JsonObject | None
+
+
+def decision_of(body: str) -> dict[str, Any]:
+    """Read what `decision_json` wrote, the candidates as rows, best first."""
+    decision: dict[str, Any] = orjson.loads(body)
+    columns = decision["candidates"]
+    if isinstance(columns, dict):  # Older entries have rows.
+        order = columns.pop("order")
+        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        decision["candidates"] = [rows[place] for place in order]
+    return decision
 
 
 def _usage(row: sqlite3.Row) -> Usage:

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from pointsman.domain.deployment import Deployment
 from pointsman.domain.request import RouteOptions
 from pointsman.errors import FailureKind, ProviderFailure, Rejected
-from pointsman.routing.decision import Decision, Rejection
+from pointsman.routing.decision import Decision, Ranking, Rejection
 from pointsman.routing.filters import matches
 from pointsman.routing.spec import FallbackSpec
 
@@ -91,7 +91,7 @@ def plan_of(
     those that did not (policy.screen gives both). The caller's own `fallbacks` replace every
     chain of the route except an empty one, by which the operator forbids a kind to fall back.
     """
-    passed = tuple([candidate.deployment for candidate in decision.candidates])
+    passed = Ranking.of(decision.candidates).ranked
     attempts = fallback.max_attempts
     if options.max_attempts is not None:
         attempts = min(attempts, options.max_attempts)

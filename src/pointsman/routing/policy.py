@@ -14,7 +14,7 @@ from pointsman.domain.deployment import Deployment
 from pointsman.domain.money import format_usd
 from pointsman.routing.affinity import Read, kept, place_to_keep
 from pointsman.routing.compile import COLD_BELOW, Policy, Rule, Variant, compile_policy
-from pointsman.routing.decision import Candidate, Decision, Rejection
+from pointsman.routing.decision import Decision, Ranking, Rejection
 from pointsman.routing.pickers import Pool, Random, draw, explored, place_of
 from pointsman.routing.scorers import Lineup
 from pointsman.routing.sift import sift, terms_of
@@ -102,19 +102,16 @@ def decide_in_order(
         order.remove(first)
         order.insert(0, first)
     passed, _, costs, seconds = lineup
-    candidates = tuple(
-        [Candidate(passed[i], scores[i], parts[i], costs[i], seconds[i]) for i in order]
-    )
     return Decision(
         route=route_name,
         strategy=variant.strategy,
-        candidates=candidates,
+        candidates=Ranking(order, passed, scores, parts, costs, seconds),
         rejected=tuple(rejected),
         propensity=odds[first],
         picker=picker,
         scorers=variant.names,
         rule=rule.name if rule else "",
-        why=_why(variant, picker, candidates, rejected, odds[first]),
+        why=_why(variant, picker, passed[first], scores, first, len(rejected), odds[first]),
     )
 
 
@@ -191,20 +188,21 @@ def _odds(
 def _why(
     variant: Variant,
     picker: str,
-    candidates: Sequence[Candidate],
-    rejected: Sequence[Rejection],
+    chosen: Deployment,
+    scores: Sequence[float],
+    first: int,
+    kept_out: int,
     odds: float,
 ) -> str:
-    chosen = candidates[0]
-    best = chosen.score if len(candidates) == 1 else max(chosen.score, candidates[1].score)
-    place = "the highest score" if chosen.score >= best else f"a score (the best has {best:.2f})"
+    score, best = scores[first], max(scores)
+    place = "the highest score" if score >= best else f"a score (the best has {best:.2f})"
     note = f"; {variant.note}" if variant.note else ""
     if picker == AFFINITY:
         note += "; its beginning was read there before"
     return (
-        f"{variant.strategy}: {chosen.deployment.name} has {place}, {chosen.score:.2f}, among "
-        f"{len(candidates)}; picked by {picker} with probability {odds:.2f}; "
-        f"{len(rejected)} kept out{note}"
+        f"{variant.strategy}: {chosen.name} has {place}, {score:.2f}, among "
+        f"{len(scores)}; picked by {picker} with probability {odds:.2f}; "
+        f"{kept_out} kept out{note}"
     )
 
 
