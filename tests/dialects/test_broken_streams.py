@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -34,7 +35,7 @@ def frame(kind: str, **fields: object) -> bytes:
 
 ERROR = b'data: {"error":{"message":"no","type":"server_error"}}\n\n'
 ERROR_FRAME = frame("error", error={"type": "api_error", "message": "no"})
-READERS = {
+READERS: dict[str, tuple[Callable[[], object], Callable[[str], bytes], bytes]] = {
     "openai tap": (lambda: OpenAITap(1, True), lambda t: chunk({"content": t}), ERROR),
     "openai decoder": (OpenAIDecoder, lambda t: chunk({"content": t}), ERROR),
     "anthropic tap": (AnthropicTap, text, ERROR_FRAME),
