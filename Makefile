@@ -61,7 +61,7 @@ fuzz: setup .venvs/schemathesis/.made ## odd requests, bytes and answers, ten ti
 	POINTSMAN_FUZZ=$(FUZZ) POINTSMAN_SEED=$(SEED) $(BIN)/pytest -rP --junitxml=.build/fuzz.xml tests/fuzz $(ARGS)
 	POINTSMAN_MUTATIONS=$$((300 * $(FUZZ))) POINTSMAN_SEED=$(SEED) $(BIN)/pytest tests/faults/test_mutations.py
 
-faults-peer: setup ## the same faults beside LiteLLM, which BENCH_LITELLM_PYTHON has (minutes)
+faults-peer: setup ## the same faults beside LiteLLM, which BENCH_LITELLM_PYTHON has (ten minutes)
 	cd tests/faults && ../../$(BIN)/python -m matrix --peer litellm --seed $(SEED) --json ../../.build/faults-litellm.json $(ARGS)
 
 simulate: setup ## 100,000 random orders of events against the laws; ARGS='--seed 41' replays one
