@@ -86,3 +86,32 @@ def test_a_table_without_a_result_says_how_to_make_one(
 ) -> None:
     monkeypatch.setattr("tools.reliability_page.RESULTS", tmp_path)
     assert "Not yet run for this page: `make " in TABLES[name]()
+
+
+def test_the_other_runs_are_shown_as_they_were_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build, results = tmp_path / "build", tmp_path / "results"
+    build.mkdir()
+    checks = [
+        {"id": "A4", "title": "one is dead", "pass_line": "99.9 %", "ok": True, "seconds": 9.0,
+         "figures": {"success": 0.9995}, "failures": []},
+        {"id": "A5", "title": "all are dead", "pass_line": "1.1", "ok": False, "seconds": 9.0,
+         "figures": {}, "failures": ["1.2 attempts"]},
+    ]  # fmt: skip
+    chaos = {"seed": 5, "scale": 0.5, "checks": checks}
+    simulated = {
+        "sequences": 1000, "base": 0, "seconds": 3.0, "broken": [{"seed": 4, "law": "x"}],
+        "laws": ["no slot leaks"], "met": {"429": 12}, "met_too_seldom": [],
+    }  # fmt: skip
+    (build / "chaos.json").write_text(json.dumps(chaos))
+    (build / "simulation.json").write_text(json.dumps(simulated))
+    (build / "fuzz.xml").write_text('<testsuite><testcase name="test_x" time="1"/></testsuite>')
+    assert take(build, results) == ["chaos", "simulation", "fuzz"]
+    monkeypatch.setattr("tools.reliability_page.RESULTS", results)
+    assert "**1 of 2 hold**" in TABLES["chaos"]()
+    assert "scale 0.5" in TABLES["chaos"]()
+    assert "| A5 | all are dead | 1.1 | **does not hold**: 1.2 attempts |" in TABLES["chaos"]()
+    assert "**1,000 sequences, 1 broken**" in TABLES["simulation"]()
+    assert "- no slot leaks\n" in TABLES["simulation"]()
+    assert "| x | 1 | 0 | 1.0 |" in TABLES["fuzz"]()
