@@ -60,12 +60,20 @@ def pool(
         ("power_of_two", pool([0.9, 0.9, 0.1]), [0.5, 0.5, 0]),
         # It is idle and would win every draw: its share of an even part, and no more.
         ("power_of_two", pool([0.9, 0.1], shares=[0.2, 1]), [0.1, 0.9]),
-        ("power_of_two", pool([0.1, 0.9], shares=[0.2, 1]), [0, 1]),
+        ("power_of_two", pool([0.1, 0.9], shares=[0.2, 1]), [0.02, 0.98]),
         ("power_of_two", pool([0.5] * 4, shares=[0.4, 1, 1, 1]), [0.1, 0.3, 0.3, 0.3]),
     ],
 )
 def test_odds_are_exact(picker: str, given_: Pool, odds: list[float]) -> None:
     assert PICKERS[picker](given_) == pytest.approx(odds)
+
+
+def test_power_of_two_probes_what_it_would_never_draw() -> None:
+    """The last of three is in no pair the best one; without this it was out for minutes."""
+    given_ = pool([0.9, 0.1, 0.5])
+    given_.lineup.states[1] = DeploymentState(breaker="half_open")  # type: ignore[index]
+    odds = PICKERS["power_of_two"](given_)
+    assert odds == pytest.approx([4 / 9, 1 / 3, 2 / 9])
 
 
 def test_power_of_two_is_what_drawing_two_and_comparing_gives() -> None:

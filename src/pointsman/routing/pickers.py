@@ -23,6 +23,9 @@ from pointsman.routing.scorers import Lineup
 
 TIE: Final = 1e-9
 """Scores closer than this are equal."""
+RETURNING: Final = 0.2
+"""Of its part of the traffic, what one on its way back gets at least, however slow it seems: it
+is measured anew by that."""
 GOLDEN: Final = 0.6180339887498949
 """Steps of the golden ratio visit the unit circle evenly at every length (a low-discrepancy
 sequence), so round robin keeps uneven shares too."""
@@ -117,15 +120,28 @@ def power_of_two(pool: Pool) -> list[float]:
         for i in ranked[start:end]:
             odds[i] = (2 * start + (end - start - 1)) / (n * (n - 1))
         start = end
+    states = pool.lineup.states
     shares = pool.shares
+    part = 1 / n
+    # The last of the ranking is never drawn. What waits for its probe would be the last until its
+    # failures are forgotten, so a probe (there is one at a time) has an even part.
+    for i, state in enumerate(states):
+        if state.breaker == "half_open" and odds[i] < part:
+            odds = [odd * (1 - part) / (1 - odds[i]) for odd in odds]
+            odds[i] = part
     if min(shares) >= 1:
         return odds
-    part = 1 / n
     most = [
         1.0 if own >= 1 or odd <= part else part / odd
         for own, odd in zip(shares, odds, strict=True)
     ]
-    return _lowered(odds, [own * top for own, top in zip(shares, most, strict=True)])
+    odds = _lowered(odds, [own * top for own, top in zip(shares, most, strict=True)])
+    for i, state in enumerate(states):
+        least = state.share * part * RETURNING
+        if state.share < 1 and odds[i] < least:
+            odds = [odd * (1 - least) / (1 - odds[i]) for odd in odds]
+            odds[i] = least
+    return odds
 
 
 def sticky(pool: Pool) -> list[float]:
