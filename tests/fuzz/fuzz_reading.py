@@ -185,7 +185,11 @@ def lost_in_translation(request: ChatRequest, to: str, passed: bytes) -> Iterato
     for role in ("system", "user", "assistant"):
         said = list(_texts(request, role))
         # Where nobody else speaks, Anthropic is told by the user what the system would say.
-        is_alone = all(message.role == "system" for message in request.messages)
+        is_alone = all(
+            message.role == "system"
+            or all(isinstance(part, Text) and not part.text.strip() for part in message.parts)
+            for message in request.messages
+        )
         told = "\0".join(_texts(written, "user" if is_alone else role))
         at = 0
         for text in said:
