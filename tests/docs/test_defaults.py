@@ -15,7 +15,7 @@ from pointsman.config.settings import (
     ServerSettings,
     Timeouts,
 )
-from pointsman.observe.metrics import METRICS
+from pointsman.observe.metric_table import METRICS
 from pointsman.pipeline import adaptive, breaker, last_word, meter, speed
 from pointsman.providers.transport import TransportLimits
 from pointsman.routing import signals
