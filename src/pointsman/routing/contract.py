@@ -33,7 +33,8 @@ Retry = Literal["yes", "while the retry budget lasts", "no"]
 """x-should-retry. SDKs repeat twice by themselves: three times three attempts are a storm."""
 
 Billed = Literal["no", "unknown", "reported", "partial"]
-"""What the attempt may cost. unknown: an estimate is kept; partial: what was seen is counted."""
+"""What the attempt may cost. unknown: an estimate is kept, unless nobody was reached or the answer
+was an error status; partial: what was seen is counted."""
 
 
 class KindRow(msgspec.Struct, frozen=True):
