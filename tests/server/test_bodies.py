@@ -1,4 +1,4 @@
-"""Bodies are refused before they are held, and held within a bound (rows 22, 27 and 45)."""
+"""Bodies are refused before they are held, and held within a bound."""
 
 from __future__ import annotations
 

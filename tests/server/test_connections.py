@@ -1,4 +1,4 @@
-"""Requests one after the other, clients that leave, and what a crash looks like (row 21)."""
+"""Requests one after the other, clients that leave, and what a crash looks like."""
 
 from __future__ import annotations
 

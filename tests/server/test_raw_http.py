@@ -1,6 +1,6 @@
 """What a client may say as HTTP: bytes sent, status told, and whether the connection goes on.
 
-After RFC 9112, and row 26 of the failure catalogue. Where two readers could take a request in two
+After RFC 9112. Where two readers could take a request in two
 ways, it is refused and the connection closed.
 """
 

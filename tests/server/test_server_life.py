@@ -1,4 +1,4 @@
-"""How many a server takes, and how it ends (rows 19, 34 and 45)."""
+"""How many a server takes, and how it ends."""
 
 from __future__ import annotations
 

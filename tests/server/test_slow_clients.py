@@ -1,5 +1,5 @@
 """Clients that are slow on purpose or by accident are bounded, by the clock and not by a timer
-each (rows 19 and 20 of the failure catalogue)."""
+each."""
 
 from __future__ import annotations
 

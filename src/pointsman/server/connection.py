@@ -57,7 +57,7 @@ SILENT_BYTES = 64 * 1024
 """Framing without content in a row: a head, chunk extensions, trailers."""
 
 WRITE_HIGH_BYTES = 256 * 1024
-"""A stream whose reader has this much to take is held back (reliability.md, row 20)."""
+"""A stream whose reader has this much to take is held back."""
 WRITE_LOW_BYTES = 64 * 1024
 
 BODY_WINDOW_S = 5.0

@@ -22,7 +22,7 @@ from .loop import START
 from .world import World
 
 SLACK_S = 0.25
-"""How much later than its deadline a call may end (reliability.md, A3)."""
+"""How much later than its deadline a call may end."""
 
 
 class Violation(Exception):
