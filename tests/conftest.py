@@ -5,6 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from tests.servers.fixtures import (  # noqa: F401 - fixtures, by their names
+    _postgres,
+    _valkey,
+    postgres,
+    postgres_database,
+    valkey,
+)
 
 from pointsman.testing.local_model import LocalModel, LocalModelMissing
 

