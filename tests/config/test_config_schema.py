@@ -66,6 +66,7 @@ def test_numbers_of_seconds_money_and_tokens_say_so(schema: dict[str, Any]) -> N
         "explore", "seed", "max_attempts", "retry_same", "streak", "ratio", "min_samples",
         "floor_per_s", "max_queued", "max_connections", "max_connections_per_address",
         "panic_per_s", "provider_share", "share", "spend_share", "factor", "success",
+            "similarity", "burn_rate", "repeats",
     }  # fmt: skip
     for key, shape in properties(schema):
         kinds = {shape.get("type"), *(each.get("type") for each in shape.get("anyOf", ()))}

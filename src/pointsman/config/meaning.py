@@ -51,6 +51,7 @@ def meaning(settings: Settings) -> str:
         # What only a start can change: it changes no answer.
         server=replace(settings.server, host="", port=0, workers=1, transport="lean"),
         ledger=LedgerSettings(),
+        admin=replace(settings.admin, host="", port=0),
         origin="",
     )
     encoder = msgspec.json.Encoder(enc_hook=plain, order="sorted")

@@ -9,14 +9,24 @@ from pathlib import Path as FilePath
 from pointsman.config.desk import Desk
 from pointsman.config.problems import Path, shown, suggest
 from pointsman.config.resolve_deployments import Named, name_deployments, resolve_deployments
+from pointsman.config.resolve_money import (
+    budgets_of_key,
+    check_named,
+    moment_of,
+    resolve_admin,
+    resolve_alerts,
+    resolve_budgets,
+    resolve_cache,
+    resolve_ledger,
+    resolve_redis,
+)
 from pointsman.config.resolve_providers import resolve_providers
 from pointsman.config.resolve_routes import resolve_routes, timeouts_for
-from pointsman.config.schema import ConfigFile, KeyBlock, LedgerBlock
+from pointsman.config.schema import ConfigFile, KeyBlock
 from pointsman.config.selection import Pool
 from pointsman.config.settings import (
     ApiKey,
     BreakerSettings,
-    LedgerSettings,
     PreloadSettings,
     RetrySettings,
     Route,
@@ -26,6 +36,7 @@ from pointsman.config.settings import (
 from pointsman.domain.call import Caller
 from pointsman.domain.deployment import Deployment
 from pointsman.domain.hours import parse_span
+from pointsman.domain.money import from_usd
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +62,28 @@ def resolve(file: ConfigFile, origin: str, desk: Desk) -> Resolved:
     routes = resolve_routes(file.routes, file.timeouts, deployments, desk)
     found = {name: provider for name, provider in providers.items() if provider is not None}
     in_use = {deployment.provider for deployment in deployments}
+    server = _server(file, routes, deployments, desk)
+    own = [budgets_of_key(name_of(key), key.limits) for key in file.server.keys]
+    budgets = (*resolve_budgets(file, desk), *(budget for each in own for budget in each))
+    check_named(file.server.keys, budgets, desk)
+    redis = resolve_redis(file, desk)
     settings = Settings(
         providers={name: found[name].settings for name in found if name in in_use},
         deployments=deployments,
         routes=routes,
-        server=_server(file, routes, deployments, desk),
-        ledger=_ledger(file.ledger, desk.base_dir),
+        server=server,
+        ledger=resolve_ledger(file.ledger, desk),
         breaker=_breaker(file, desk),
         retry=RetrySettings(file.retry.ratio, file.retry.ttl_s, file.retry.floor_per_s),
         timeouts=timeouts_for(deployments, file.timeouts, path=("timeouts",), desk=desk),
         origin=origin,
         preloads=_preloads(named, desk),
+        budgets=budgets,
+        redis=redis,
+        admin=resolve_admin(file, desk),
+        cache=resolve_cache(file.cache, file.redis is not None, desk),
+        alerts=resolve_alerts(file, desk),
+        reports_baseline=_baseline(file, deployments, desk),
     )
     return Resolved(settings, {name: found[name].key_source for name in found})
 
@@ -84,7 +106,9 @@ def _server(
         if twin is not None:
             what = f"the same key as that of {keys[twin].caller.key}"
             desk.complain((*path, "key"), what, "give every caller a key of its own")
-        keys.append(ApiKey(secret, caller))
+        path = (*path, "expires")
+        expires_at = None if key.expires is None else moment_of(key.expires, path, desk)
+        keys.append(ApiKey(secret, caller, expires_at))
     return ServerSettings(
         host=block.host,
         port=block.port,
@@ -116,8 +140,7 @@ def _caller(
     path: Path,
     desk: Desk,
 ) -> Caller:
-    """Name the key after its variable or file; turn aliases into the routes they stand for."""
-    name = key.name or FilePath(key.key.partition(":")[2]).stem
+    """Turn aliases into the routes they stand for."""
     by_name = {word: route.name for route in routes for word in (route.name, *route.aliases)}
     allowed: set[str] = set()
     for place, word in enumerate(key.routes or ()):
@@ -128,7 +151,7 @@ def _caller(
             what = f"unknown route {shown(word)}"
             desk.complain((*path, "routes", place), what, suggest(word, known))
     return Caller(
-        key=name,
+        key=name_of(key),
         user=key.user,
         app=key.app,
         team=key.team,
@@ -138,7 +161,14 @@ def _caller(
         criticality=key.criticality,
         weight=key.weight,
         max_in_flight=key.max_in_flight,
+        max_cost_nano=from_usd(most) if (most := key.limits.max_cost_usd) is not None else None,
+        budgets=key.limits.budgets,
     )
+
+
+def name_of(key: KeyBlock) -> str:
+    """A key's own name, or its variable's or file's."""
+    return key.name or FilePath(key.key.partition(":")[2]).stem
 
 
 def _preloads(named: tuple[Named, ...], desk: Desk) -> Mapping[str, PreloadSettings]:
@@ -162,9 +192,13 @@ def _preloads(named: tuple[Named, ...], desk: Desk) -> Mapping[str, PreloadSetti
     }
 
 
-def _ledger(block: LedgerBlock, base_dir: FilePath) -> LedgerSettings:
-    path = None if block.path is None else base_dir / FilePath(block.path).expanduser()
-    return LedgerSettings(path, block.flush_s, block.batch_rows)
+def _baseline(file: ConfigFile, deployments: tuple[Deployment, ...], desk: Desk) -> str | None:
+    name = file.reports.baseline
+    known = [deployment.name for deployment in deployments]
+    if name is not None and name not in known and not desk.may_exist("deployments", name):
+        what = f"unknown deployment {shown(name)}"
+        desk.complain(("reports", "baseline"), what, suggest(name, known))
+    return name
 
 
 def _breaker(file: ConfigFile, desk: Desk) -> BreakerSettings:

@@ -88,6 +88,7 @@ def _resolve(
         hedge=_hedge(block.hedge),
         resume=block.resume,
         affinity=block.affinity,
+        cache=block.cache,
         baseline=next(iter(everything.matching(block.baseline)), None) if block.baseline else None,
     )
 

@@ -12,6 +12,16 @@ from typing import Annotated, Literal
 from msgspec import Meta, field
 
 from pointsman.config.schema_models import DeploymentBlock, ProviderBlock
+from pointsman.config.schema_money import (
+    AdminBlock,
+    AlertsBlock,
+    BudgetBlock,
+    CacheBlock,
+    KeyLimits,
+    RateBlock,
+    RedisBlock,
+    ReportsBlock,
+)
 from pointsman.config.schema_routes import RouteBlock, TimeoutsBlock
 from pointsman.config.schema_words import Block, Count, Seconds, SecretRef, Share, Word
 from pointsman.domain.call import Criticality
@@ -50,6 +60,11 @@ class KeyBlock(Block, frozen=True, kw_only=True):
     max_in_flight: Annotated[
         Count | None, Meta(description="Requests of this key at once in one worker.")
     ] = None
+    expires: Annotated[
+        Word | None,
+        Meta(description="Last moment it is good for, such as 2027-01-31 or 2027-01-31T12:00Z."),
+    ] = None
+    limits: Annotated[KeyLimits, Meta(description="What this key may use.")] = KeyLimits()
 
 
 class ServerBlock(Block, frozen=True, kw_only=True):
@@ -134,6 +149,37 @@ class LedgerBlock(Block, frozen=True, kw_only=True):
     batch_rows: Annotated[
         int, Meta(ge=1, le=100_000, description="Entries that are written at once.")
     ] = 512
+    url: Annotated[
+        SecretRef | None,
+        Meta(description="PostgreSQL instead of a file, postgresql://…, as env:NAME or file:PATH."),
+    ] = None
+    log: Annotated[
+        bool,
+        Meta(description="Write each request to a log of the worker's own before anybody is paid."),
+    ] = True
+    log_dir: Annotated[
+        Word | None,
+        Meta(description="Where these logs are; default beside the ledger's or this file."),
+    ] = None
+    log_sync_s: Annotated[
+        float,
+        Meta(ge=0.001, le=10, description="How often the log is synced to the disk, in seconds."),
+    ] = 0.005
+    sync_before_asking: Annotated[
+        bool, Meta(description="Wait for that sync before a provider is asked.")
+    ] = False
+    lease_s: Annotated[
+        float,
+        Meta(
+            ge=1,
+            le=3600,
+            description="A worker not heard of for so long loses its part of the budgets, in "
+            "seconds.",
+        ),
+    ] = 60.0
+    timeout_s: Annotated[
+        Seconds, Meta(description="Longest wait for the data base, in seconds.")
+    ] = 0.25
 
 
 class BreakerBlock(Block, frozen=True, kw_only=True):
@@ -213,3 +259,24 @@ class ConfigFile(Block, frozen=True, kw_only=True):
     retry: Annotated[
         RetryBlock, Meta(description="How many retries there may be, over all requests.")
     ] = RetryBlock()
+    budgets: Annotated[
+        tuple[BudgetBlock, ...], Meta(description="How much may be spent, and by whom.")
+    ] = ()
+    rates: Annotated[
+        tuple[RateBlock, ...], Meta(description="How much may be asked at a time, and by whom.")
+    ] = ()
+    redis: Annotated[
+        RedisBlock | None, Meta(description="A Redis or Valkey for shared rates and cache.")
+    ] = None
+    admin: Annotated[AdminBlock, Meta(description="The admin API, on a listener of its own.")] = (
+        AdminBlock()
+    )
+    cache: Annotated[
+        CacheBlock, Meta(description="Answers kept for the same question, within a tenant.")
+    ] = CacheBlock()
+    alerts: Annotated[AlertsBlock, Meta(description="Who is told of money, and when.")] = (
+        AlertsBlock()
+    )
+    reports: Annotated[ReportsBlock, Meta(description="What reports compare with.")] = (
+        ReportsBlock()
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
@@ -247,4 +247,8 @@ class RouteBlock(Block, frozen=True, kw_only=True):
     baseline: Annotated[
         Word | None,
         Meta(description="The deployment savings are measured against; default the dearest."),
+    ] = None
+    cache: Annotated[
+        Literal["off", "exact", "semantic"] | None,
+        Meta(description="Keep answers for the same question; default as the file's `cache`."),
     ] = None

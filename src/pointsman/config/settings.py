@@ -7,36 +7,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from pointsman.config.settings_money import (
+    AdminSettings,
+    AlertSettings,
+    CacheSettings,
+    RedisSettings,
+)
+from pointsman.domain.budgets import Budget
 from pointsman.domain.call import Caller
 from pointsman.domain.call import Timeouts as Timeouts
 from pointsman.domain.deployment import Deployment
+from pointsman.domain.secret import Secret as Secret
 from pointsman.providers.catalog import KeyHeader
 from pointsman.providers.transport import Endpoint
 from pointsman.routing.spec import FallbackSpec, HedgeSpec, PolicySpec
-
-
-class Secret:
-    """A text that never shows itself: not in repr, str, logs or JSON."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: str) -> None:
-        self._value = value
-
-    def reveal(self) -> str:
-        return self._value
-
-    def __repr__(self) -> str:
-        return "Secret('***')"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and other._value == self._value
-
-    def __hash__(self) -> int:
-        return hash(self._value)
-
-    def __reduce__(self) -> str | tuple[object, ...]:
-        raise TypeError("a Secret is not pickled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +62,8 @@ class Route:
     """Continue an answer that was cut off on another deployment."""
     affinity: bool = False
     """Keep conversations with the same beginning where it was read before."""
+    cache: Literal["off", "exact", "semantic"] | None = None
+    """None: as the file's `cache` says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +98,11 @@ class RetrySettings:
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key that callers show, and who they are then."""
+    """A key that callers show, and who they are then. `expires_at` is seconds since the epoch."""
 
     secret: Secret
     caller: Caller
+    expires_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,11 +132,29 @@ class ServerSettings:
 
 @dataclass(frozen=True, slots=True)
 class LedgerSettings:
-    """path None keeps the ledger in memory."""
+    """A file or a data base; with neither, the ledger is in memory and so is every count.
+
+    `log_dir`: where each worker's write-ahead log is; None is beside the file, and for a data
+    base `pointsman-log` beside the configuration. `log_sync_s`: how often it is synced to the
+    disk; with `sync_before_asking` a request waits for that. `lease_s`: how long a worker that
+    was not heard of keeps what it has of a budget.
+    """
 
     path: Path | None = None
     flush_s: float = 0.2
     batch_rows: int = 512
+    url: Secret | None = None
+    log: bool = True
+    log_dir: Path | None = None
+    log_sync_s: float = 0.005
+    sync_before_asking: bool = False
+    lease_s: float = 60.0
+    timeout_s: float = 0.25
+    """Longest wait for a data base, in seconds."""
+
+    @property
+    def is_kept(self) -> bool:
+        return self.path is not None or self.url is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,3 +186,10 @@ class Settings:
     preloads: Mapping[str, PreloadSettings] = field(default_factory=dict)
     """By the name of the deployment."""
     origin: str = "discovered"
+    budgets: tuple[Budget, ...] = ()
+    """Of `budgets`, `rates` and of the keys' own limits."""
+    redis: RedisSettings | None = None
+    admin: AdminSettings = AdminSettings()
+    cache: CacheSettings = CacheSettings()
+    alerts: AlertSettings = AlertSettings()
+    reports_baseline: str | None = None

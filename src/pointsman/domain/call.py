@@ -7,6 +7,8 @@ from typing import Literal, get_args
 
 import msgspec
 
+from pointsman.domain.budgets import Budget
+
 Criticality = Literal["critical", "default", "sheddable"]
 """Who is let in where there is not room for all: in this order."""
 
@@ -30,6 +32,14 @@ class Caller(msgspec.Struct, frozen=True, gc=False):
     criticality: Criticality = "default"
     weight: float = 1.0
     max_in_flight: int | None = None
+    max_cost_nano: int | None = None
+    """The most one request may cost, over all its attempts."""
+    budgets: tuple[str, ...] = ()
+    """Names of budgets of scope `named` that it draws on. One that is not there is no freedom: the
+    request is refused."""
+    limits: tuple[Budget, ...] = ()
+    """Its own budget and rates, of a key that is kept in the ledger; a key of the configuration
+    has them among the configuration's budgets."""
 
     def allows(self, route: str) -> bool:
         return self.routes is None or route in self.routes

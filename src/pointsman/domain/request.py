@@ -32,6 +32,16 @@ class Source(msgspec.Struct, frozen=True, gc=False):
     """Headers the dialect forwards to a provider of its own (`anthropic-beta`, …)."""
 
 
+class CacheControl(msgspec.Struct, frozen=True, gc=False):
+    """What the caller says of cached answers: `no_cache` takes none, `no_store` leaves none,
+    `ttl_s` is how long its answer may be kept, `max_age_s` how old one may be that it takes."""
+
+    no_cache: bool = False
+    no_store: bool = False
+    ttl_s: float | None = None
+    max_age_s: float | None = None
+
+
 class RouteOptions(msgspec.Struct, frozen=True, gc=False):
     """What the caller told *us*, in the body, a suffix of the model's name or a header.
 
@@ -40,7 +50,8 @@ class RouteOptions(msgspec.Struct, frozen=True, gc=False):
     tried after the chosen one, instead of the route's own. allow: the only deployments or
     `provider/*` that may answer. require: capabilities beyond what the content needs.
     residency: where the data may go. sensitive: True keeps the request on the local tier.
-    session: sticky key. max_attempts: 1 turns falling back off.
+    session: sticky key. max_attempts: 1 turns falling back off. run: one run of an agent, whose
+    requests may have a budget together. cache: what the caller says of cached answers.
     """
 
     prefer: Preference | None = None
@@ -53,6 +64,8 @@ class RouteOptions(msgspec.Struct, frozen=True, gc=False):
     sensitive: bool | None = None
     session: str | None = None
     max_attempts: int | None = None
+    run: str | None = None
+    cache: CacheControl | None = None
     tags: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
