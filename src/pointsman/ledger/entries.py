@@ -35,6 +35,11 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
     detail: str = ""
     hedge: bool = False
     """Made beside another that was late, and called off if that one answered first."""
+    id: str = ""
+    """What the provider was told as `x-pointsman-attempt-id`: unique over all workers."""
+    charged_nano: int | None = None
+    """What budgets count for it where that is not `cost_nano`: where nobody said what it used, the
+    most that it can have cost, until an invoice tells."""
 
 
 class LedgerEntry(msgspec.Struct, frozen=True, gc=False):

@@ -1,0 +1,1 @@
+"""Budgets: hold before, settle after, on however many workers."""
