@@ -111,7 +111,9 @@ def _note(database: Database, steps: list[Script]) -> None:
 def _has_table(database: Database) -> bool:
     find = {
         "sqlite": "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'migration'",
-        "postgresql": "SELECT 1 WHERE to_regclass('migration') IS NOT NULL",
+        # Not to_regclass: it may answer from what the connection knew before it got the lock.
+        "postgresql": "SELECT 1 FROM pg_catalog.pg_tables"
+        " WHERE tablename = 'migration' AND schemaname = current_schema()",
     }
     return bool(database.rows(find[database.kind]))
 
