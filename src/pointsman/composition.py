@@ -79,7 +79,6 @@ def stack_of(
         DIALECTS[deployment.dialect],
         parts.transport,
         parts.clock,
-        parts.new_attempt_id,
         keys,
     )
     return deployment_stack(
@@ -98,7 +97,7 @@ def account_of(
     route: Route, stacks: Mapping[str, DeploymentStack], retries: RetryBudgets, parts: Parts
 ) -> Account:
     """A route's stack."""
-    inner: Service = Dispatch(route, stacks, parts.clock, parts.rng, retries)
+    inner: Service = Dispatch(route, stacks, parts.clock, parts.rng, retries, parts.new_attempt_id)
     if route.resume:
         inner = Resume(inner, parts.clock, retries, route.fallback.max_attempts)
     return Account(inner, parts.clock, route.name, baseline_of(route), parts.keep)

@@ -72,7 +72,7 @@ class Gateway(InProcess):
     ) -> None:
         self.clock = clock = clock if clock is not None else SystemClock()
         self._transport = transport if transport is not None else make_transport(settings)
-        prefix = secrets.token_hex(6)
+        prefix = secrets.token_hex(8)
         self._prefix = f"req_{prefix}"
         self._count = itertools.count(1)
         self.ledger = ledger if ledger is not None else make_ledger(settings, clock)
@@ -265,6 +265,10 @@ class Gateway(InProcess):
         total = timeouts.total_s
         if options.timeout_s is not None:
             total = min(total, options.timeout_s)
+        if caller.max_cost_nano is not None:
+            said = options.max_cost_nano
+            least = caller.max_cost_nano if said is None else min(said, caller.max_cost_nano)
+            options = replace(options, max_cost_nano=least)
         if options.fallbacks:
             options = replace(options, fallbacks=current.fallbacks(caller, options.fallbacks))
         now = self.clock.now()

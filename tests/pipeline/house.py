@@ -23,7 +23,12 @@ from pointsman.pipeline.service import Reply
 from pointsman.routing.retries import UNLIMITED, RetrySource
 from pointsman.routing.spec import FallbackSpec, HedgeSpec, PolicySpec
 from pointsman.testing.clock import FakeClock, settle
-from pointsman.testing.services import ScriptedStream, make_call, make_deployment
+from pointsman.testing.services import (
+    ScriptedStream,
+    attempt_ids,
+    make_call,
+    make_deployment,
+)
 
 
 @dataclass(frozen=True)
@@ -141,7 +146,9 @@ class House:
             hedge=hedge,
         )
         self.told: list[LedgerEntry] = []
-        self.dispatch = Dispatch(self.route, self.stacks, clock, random.Random(seed), retries)
+        self.dispatch = Dispatch(
+            self.route, self.stacks, clock, random.Random(seed), retries, attempt_ids()
+        )
         self.account = Account(self.dispatch, clock, "auto", None, self.told.append)
 
     async def ask(self, **changes: object) -> str:

@@ -30,7 +30,12 @@ from pointsman.pipeline.dispatch import Dispatch
 from pointsman.routing.retries import UNLIMITED, RetryBudget
 from pointsman.routing.spec import FallbackSpec, PolicySpec
 from pointsman.testing.clock import FakeClock
-from pointsman.testing.services import ScriptedService, make_call, make_deployment
+from pointsman.testing.services import (
+    ScriptedService,
+    attempt_ids,
+    make_call,
+    make_deployment,
+)
 
 FALLBACK = FallbackSpec()
 
@@ -67,7 +72,9 @@ class House:
             fallback,
         )
         self.told: list[LedgerEntry] = []
-        dispatch = Dispatch(route, self.stacks, clock, random.Random(1), retries or UNLIMITED)
+        dispatch = Dispatch(
+            route, self.stacks, clock, random.Random(1), retries or UNLIMITED, attempt_ids()
+        )
         self.account = Account(dispatch, clock, "auto", None, self.told.append)
 
     async def ask(self, **changes: object) -> str:

@@ -18,7 +18,12 @@ from pointsman.pipeline.service import Reply
 from pointsman.routing.retries import RetryBudget
 from pointsman.routing.spec import FallbackSpec, PolicySpec
 from pointsman.testing.clock import FakeClock
-from pointsman.testing.services import ScriptedService, make_call, make_deployment
+from pointsman.testing.services import (
+    ScriptedService,
+    attempt_ids,
+    make_call,
+    make_deployment,
+)
 
 Mood = Callable[[], FailureKind | None]
 """How the next attempt fails; None: it does not."""
@@ -63,7 +68,9 @@ class House:
         policy = PolicySpec(strategy, order=("a", "b"), explore=0.0)
         # Nobody waits here, so that a request takes no time.
         route = Route("auto", members, policy, FallbackSpec(retry_same=0))
-        self.dispatch = Dispatch(route, self.stacks, clock, random.Random(7), RetryBudget())
+        self.dispatch = Dispatch(
+            route, self.stacks, clock, random.Random(7), RetryBudget(), attempt_ids()
+        )
         self.account = Account(self.dispatch, clock, "auto", None, lambda _: None)
 
     async def ask(self) -> str:

@@ -119,6 +119,11 @@ class Dialect(Protocol):
         raise InvalidRequest for what this dialect cannot say."""
         ...
 
+    def bounded(self, request: ChatRequest, target: Target, tokens: int) -> ChatRequest:
+        """The same request, which states no longest answer, with one of `tokens`; bytes that
+        pass through say it too."""
+        ...
+
     def headers(self, key: str | None, request: ChatRequest) -> Mapping[str, str]:
         """Authorization and version headers, and the forwarded ones of the same dialect."""
         ...

@@ -142,6 +142,7 @@ class Asking:
             http_status=http_status,
             detail=detail[:300],
             hedge=self.is_hedge,
+            id=call.attempt_id,
         )
         call.trail.attempts.append(attempt)
         if call.trail.purse is not None:

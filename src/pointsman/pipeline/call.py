@@ -45,6 +45,11 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     last_resort: bool = False
     avoid: frozenset[str] = frozenset()
     """Deployments that are not asked: they have failed this very answer already."""
+    attempt_id: str = ""
+    """What the provider is told of this attempt, and ledger and budgets know it by."""
+    most_tokens: int | None = None
+    """The longest answer that is paid for, where the client states none: the provider is held to
+    it, or what was set aside for the attempt would be no bound."""
     panic: bool = False
     """Every deployment is out and this call may try all the same: breakers let it through."""
     trail: Trail = msgspec.field(default_factory=Trail)

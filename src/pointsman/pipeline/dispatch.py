@@ -40,6 +40,7 @@ class Dispatch:
         clock: Clock,
         rng: Random,
         retries: RetrySource,
+        new_attempt_id: Callable[[], str],
     ) -> None:
         self.route = route
         self.choice = choice = Choice(route, stacks, clock, rng)
@@ -50,6 +51,7 @@ class Dispatch:
         self._clock = clock
         self._rng = rng
         self._retries = retries
+        self._new_attempt_id = new_attempt_id
         own = tuple(each.name for each in route.deployments)
         self._hedge = Hedge(route.hedge, stacks, own, clock) if route.hedge.enabled else None
         self._bound_nano = choice.policy.constraints.max_cost_nano
@@ -93,6 +95,7 @@ class Dispatch:
                 expected_tokens=(features.input_tokens, features.output_tokens),
                 last_resort=_is_last(chosen.plan, failures),
                 panic=chosen.in_panic,
+                attempt_id=self._new_attempt_id(),
             )
             reply = await self._ask(attempt, chosen, step.deployment, failures, tenant)
             if reply is not None:
@@ -128,7 +131,8 @@ class Dispatch:
             )
             if other is None:
                 return None
-            return self._asking(call, chosen, other, told=told, is_hedge=True)
+            beside = replace(call, attempt_id=self._new_attempt_id())
+            return self._asking(beside, chosen, other, told=told, is_hedge=True)
 
         finish = await hedge.run(tenant, chosen.features, first, after_s, second)
         # Our own refusal first: what follows is paid for by how a provider failed.

@@ -320,7 +320,6 @@ class Preload:
             DIALECTS[deployment.dialect],
             self._transport,
             self._clock,
-            lambda: f"warm-up {deployment.name}",
             KeyChain(provider.name, keys_of(provider), self._clock.now),
         )
         now = self._clock.now()
@@ -331,6 +330,7 @@ class Preload:
             options=RouteOptions(),
             deadline=now + LOAD_S,
             started=now,
+            attempt_id=f"warm-up {deployment.name}",
         )
         async with await upstream(call):
             pass  # whole answers are read before they are given

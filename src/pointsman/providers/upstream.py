@@ -7,7 +7,7 @@ goes wrong on the way into a `ProviderFailure`. What is malformed or hostile sto
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TypeVar
 from urllib.parse import quote
@@ -91,7 +91,6 @@ class Upstream:
         dialect: Dialect,
         transport: Transport,
         clock: Clock,
-        new_attempt_id: Callable[[], str],
         keys: KeyChain,
     ) -> None:
         self.deployment = deployment
@@ -99,7 +98,6 @@ class Upstream:
         self.dialect = dialect
         self._transport = transport
         self._clock = clock
-        self._new_attempt_id = new_attempt_id
         self._keys = keys
         self._chat_path = self._path(dialect.chat_path)
         self._embeddings_path = self._path("/embeddings")
@@ -147,7 +145,9 @@ class Upstream:
             headers = {"authorization": f"Bearer {own}"} if own is not None else {}
         else:
             try:
-                body = self.dialect.render_request(call.request, self.deployment)
+                body = self.dialect.render_request(
+                    self._request(call, call.request), self.deployment
+                )
             except InvalidRequest as error:
                 raise Unsupported(error.message, param=error.param) from error
             path = self._chat_path
@@ -156,8 +156,15 @@ class Upstream:
             headers[named] = f"Bearer {key}" if named == "authorization" else key
         headers.update(self.provider.headers)
         headers["content-type"] = "application/json"
-        once = (("x-pointsman-attempt-id", self._new_attempt_id()),)
+        once = (("x-pointsman-attempt-id", call.attempt_id),)
         return HttpRequest(self.provider.endpoint, path, body, headers, once=once)
+
+    def _request(self, call: Call, request: ChatRequest) -> ChatRequest:
+        """The request, with the longest answer that was set aside for it, if it states none."""
+        most = call.most_tokens
+        if most is None or request.max_tokens is not None:
+            return request
+        return self.dialect.bounded(request, self.deployment, most)
 
     async def _send(self, http: HttpRequest) -> HttpResponse:
         try:

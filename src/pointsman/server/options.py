@@ -2,9 +2,9 @@
 
 In the body: `models` and `fallbacks` (names, in order), `timeout` (seconds), `max_cost_usd`, and
 the object `pointsman` with `prefer`, `timeout_s`, `max_cost_usd`, `fallbacks`, `allow`,
-`require`, `residency`, `sensitive`, `session`, `max_attempts`, `tags`. In headers:
-`x-request-timeout-ms`, `x-pointsman-prefer`, `-session`, `-app`, `-user`, `-tags` (a=b,c=d), and
-`-criticality`, which is read before the body.
+`require`, `residency`, `sensitive`, `session`, `run`, `max_attempts`, `tags`. In headers:
+`x-request-timeout-ms`, `x-pointsman-prefer`, `-session`, `-run`, `-app`, `-user`, `-tags`
+(a=b,c=d), and `-criticality`, which is read before the body.
 Tags also come from `metadata.tags` where it is an object of texts. An unknown field of
 `pointsman` is an error: a misspelt limit must not be no limit.
 """
@@ -94,6 +94,8 @@ def take_options(fields: JsonObject, body: bytes, headers: Mapping[bytes, bytes]
                     found["prefer"] = _preference(text, "x-pointsman-prefer")
                 case b"session":
                     found["session"] = text
+                case b"run":
+                    found["run"] = _text(text, "x-pointsman-run")
                 case b"app":
                     app = text[:MOST_TAG_CHARS]
                 case b"user":
@@ -230,6 +232,7 @@ READERS: Mapping[str, Callable[[Json, str], tuple[str, object]]] = {
     "residency": lambda value, param: ("residency", _text(value, param)),
     "sensitive": _flag,
     "session": lambda value, param: ("session", _text(value, param)),
+    "run": lambda value, param: ("run", _text(value, param)),
     "max_attempts": _attempts,
     "tags": lambda value, param: ("tags", _tags(value, param)),
 }

@@ -7,6 +7,7 @@ what a test does not care about.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -52,6 +53,12 @@ def make_call(
         "expected_tokens": (100, 50),
     }
     return Call(**{**values, **more})  # type: ignore[arg-type]
+
+
+def attempt_ids() -> Callable[[], str]:
+    """What makes att_1, att_2, …"""
+    count = itertools.count(1)
+    return lambda: f"att_{next(count)}"
 
 
 class ScriptedStream:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import orjson
+from msgspec.structs import replace
 
 from pointsman.dialects.anthropic.encoder import AnthropicEncoder
 from pointsman.dialects.anthropic.parse import parse_count_request, parse_request
@@ -77,6 +78,10 @@ class Anthropic:
 
     def render_request(self, request: ChatRequest, target: Target) -> bytes:
         return render_request(request, target)
+
+    def bounded(self, request: ChatRequest, target: Target, tokens: int) -> ChatRequest:
+        # Bytes of this dialect always state one; so only what is rendered anew gets here.
+        return replace(request, max_tokens=tokens)
 
     def headers(self, key: str | None, request: ChatRequest) -> Mapping[str, str]:
         headers = {"anthropic-version": VERSION}

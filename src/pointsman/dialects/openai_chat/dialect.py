@@ -10,7 +10,7 @@ from pointsman.dialects.dialect import Target
 from pointsman.dialects.failures import read_answer
 from pointsman.dialects.openai_chat.encoder import OpenAIEncoder
 from pointsman.dialects.openai_chat.parse import parse_request
-from pointsman.dialects.openai_chat.render import render_request
+from pointsman.dialects.openai_chat.render import bounded, render_request
 from pointsman.dialects.openai_chat.reply import check_reply, parse_reply, render_reply
 from pointsman.dialects.openai_chat.stream import OpenAIDecoder, OpenAITap
 from pointsman.domain.content import JsonObject
@@ -58,6 +58,9 @@ class OpenAIChat:
 
     def render_request(self, request: ChatRequest, target: Target) -> bytes:
         return render_request(request, target)
+
+    def bounded(self, request: ChatRequest, target: Target, tokens: int) -> ChatRequest:
+        return bounded(request, target, tokens)
 
     def headers(self, key: str | None, request: ChatRequest) -> Mapping[str, str]:
         return {} if key is None else {"authorization": f"Bearer {key}"}

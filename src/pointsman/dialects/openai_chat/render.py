@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import orjson
+from msgspec.structs import replace
 
 from pointsman.dialects.dialect import Target
 from pointsman.dialects.ids import IdRule, id_rule_for, portable_name
@@ -108,11 +109,7 @@ def _fields(request: ChatRequest, target: Target) -> dict[str, Any]:
         "messages": [item for message in request.messages for item in _messages(message, rule)],
     }
     if request.max_tokens is not None:
-        is_new = (
-            _ONLY_NEW_LIMIT.search(target.model.lower())
-            and "max_completion_tokens" not in target.refuses
-        )
-        fields["max_completion_tokens" if is_new else "max_tokens"] = request.max_tokens
+        fields[_limit_name(target)] = request.max_tokens
     if request.stream:
         fields["stream"] = True
         if "stream_options" not in target.refuses:
@@ -141,6 +138,22 @@ def _fields(request: ChatRequest, target: Target) -> dict[str, Any]:
     if request.choices != 1:
         fields["n"] = request.choices
     return fields
+
+
+def _limit_name(target: Target) -> str:
+    is_new = _ONLY_NEW_LIMIT.search(target.model.lower())
+    takes_new = "max_completion_tokens" not in target.refuses
+    return "max_completion_tokens" if is_new and takes_new else "max_tokens"
+
+
+def bounded(request: ChatRequest, target: Target, tokens: int) -> ChatRequest:
+    """The request with a longest answer of `tokens`, also in bytes that would pass through."""
+    source = request.source
+    if source is not None and source.dialect == "openai":
+        limits: dict[str, bytes | None] = {"max_tokens": None, "max_completion_tokens": None}
+        limits[_limit_name(target)] = b"%d" % tokens
+        source = replace(source, body=splice(source.body, limits))
+    return replace(request, max_tokens=tokens, source=source)
 
 
 def _messages(message: Message, rule: IdRule) -> list[dict[str, Any]]:
