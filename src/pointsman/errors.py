@@ -126,6 +126,9 @@ class Rejected(PointsmanError):
 
     status = 503
     code = "rejected"
+    downgrade: bool = False
+    """Refused by a budget or rate that lets another deployment be tried: a cheaper one, or one
+    that it does not count."""
 
 
 class NoCandidate(Rejected):
