@@ -11,7 +11,7 @@ from pointsman.dialects import embeddings
 from pointsman.dialects.strict_json import parse_object
 from pointsman.domain.deployment import Deployment
 from pointsman.domain.request import EmbeddingsRequest, Source
-from pointsman.domain.usage import Usage
+from pointsman.domain.usage import INSANE, Usage
 from pointsman.errors import InvalidRequest, ProviderFailure
 
 TARGET = Deployment("d", "p", "there", "workhorse", "openai", None)
@@ -67,7 +67,7 @@ def test_an_answer_is_verified_and_its_usage_read() -> None:
     used = {"prompt_tokens": 8, "total_tokens": 8}
     assert embeddings.check_reply(answer(usage=used)) == Usage(8, 0)
     assert embeddings.check_reply(answer()) is None
-    assert embeddings.check_reply(answer(usage={"prompt_tokens": -8})) is None
+    assert embeddings.check_reply(answer(usage={"prompt_tokens": -8})) is INSANE
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from pointsman.dialects.counts import (
     render_anthropic_usage,
     render_openai_usage,
 )
-from pointsman.domain.usage import Usage
+from pointsman.domain.usage import INSANE, Usage
 
 
 def usage(prompt: object = 10, completion: object = 5, **more: object) -> dict[str, object]:
@@ -26,7 +26,10 @@ def usage(prompt: object = 10, completion: object = 5, **more: object) -> dict[s
         (usage(0, 0, total_tokens=0), Usage(0, 0)),
         (usage(total_tokens=15), Usage(10, 5)),
         (usage(prompt_tokens_details={"cached_tokens": 4}), Usage(10, 5, cached=4)),
-        (usage(prompt_tokens_details={"cached_tokens": 40}), Usage(10, 5, cached=10)),
+        (
+            usage(prompt_tokens_details={"cached_tokens": 40}),
+            Usage(10, 5, cached=10, flags=("parts_clamped",)),
+        ),
         (usage(prompt_tokens_details=None), Usage(10, 5)),
         (usage(prompt_tokens_details={"cached_tokens": None}), Usage(10, 5)),
         (
@@ -42,15 +45,15 @@ def usage(prompt: object = 10, completion: object = 5, **more: object) -> dict[s
         ),
         (usage(total_tokens=115), Usage(10, 105, reasoning=100)),
         (usage(completion=None, total_tokens=15), Usage(10, 5)),
-        (usage(completion=None), None),
+        (usage(completion=None), Usage(10, 0, estimated=True)),
         (usage(prompt=None), None),
-        (usage(prompt=-1), None),
-        (usage(completion=2**53 + 1), None),
+        (usage(prompt=-1), INSANE),
+        (usage(completion=2**53 + 1), INSANE),
         (usage(completion=2**53), Usage(10, 2**53)),
-        (usage(completion=5.0), None),
-        (usage(completion="5"), None),
-        (usage(completion=True), None),
-        (usage(prompt_tokens_details={"cached_tokens": -1}), None),
+        (usage(completion=5.0), INSANE),
+        (usage(completion="5"), INSANE),
+        (usage(completion=True), INSANE),
+        (usage(prompt_tokens_details={"cached_tokens": -1}), INSANE),
         ({}, None),
         (None, None),
         ([], None),
@@ -89,9 +92,9 @@ def test_openai_counts(reported: object, expected: Usage | None) -> None:
             Usage(40, 5, cache_write=10, cache_write_1h=20, reasoning=4),
         ),
         ({"input_tokens": 10, "output_tokens": 5, "cache_read_input_tokens": None}, Usage(10, 5)),
-        ({"input_tokens": 10, "output_tokens": 5, "cache_read_input_tokens": -1}, None),
-        ({"input_tokens": 10}, None),
-        ({"input_tokens": 1.5, "output_tokens": 5}, None),
+        ({"input_tokens": 10, "output_tokens": 5, "cache_read_input_tokens": -1}, INSANE),
+        ({"input_tokens": 10}, Usage(10, estimated=True)),
+        ({"input_tokens": 1.5, "output_tokens": 5}, INSANE),
         (None, None),
     ],
 )

@@ -7,15 +7,31 @@ rounding worth a name. What is rounded is rounded up, once per line of a cost.
 
 from __future__ import annotations
 
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Decimal
 
 NANO = 1_000_000_000
 MILLION = 1_000_000
+
+MOST_NANO = 10**18
+"""A thousand million dollars: the most that one attempt is ever charged, so that sums of them stay
+within the 64 bits of a ledger's columns."""
 
 
 def line_cost(tokens: int, nano_per_million: int) -> int:
     """Cost in nano-USD of `tokens` at `nano_per_million`, rounded up."""
     return -(-tokens * nano_per_million // MILLION)
+
+
+def told_cost(amount: object, per_usd: int = 1) -> int | None:
+    """Read a provider's own figure for a cost, in USD or in `per_usd` parts of one, as nano-USD
+    rounded up. None for what is no amount: negative, not finite, text, more than MOST_NANO."""
+    if type(amount) not in (int, float):
+        return None
+    value = Decimal(str(amount))
+    if not value.is_finite() or (value.is_signed() and value):
+        return None
+    nano = value * NANO / per_usd
+    return int(nano.to_integral_value(rounding=ROUND_CEILING)) if nano <= MOST_NANO else None
 
 
 def from_usd(amount: Decimal | str | int | float) -> int:

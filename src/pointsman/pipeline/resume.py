@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from pointsman.clock import Clock
 from pointsman.domain.reply import Event, Finished, TextDelta, ToolCallStarted, UsageReported
 from pointsman.domain.request import ChatRequest
-from pointsman.domain.usage import Usage
+from pointsman.domain.usage import Usage, summed
 from pointsman.errors import PointsmanError, ProviderFailure
 from pointsman.pipeline.call import Call, Trail
 from pointsman.pipeline.service import Reply, Service
@@ -130,7 +130,7 @@ class ResumedStream:
                 new = event.text if seam is None else _joined(seam.feed, event.text)
                 self._say(new, events)
             elif isinstance(event, UsageReported):
-                events.append(UsageReported(_sum(self._before, event.usage)))
+                events.append(UsageReported(summed(self._before, event.usage)))
             elif seam is None:
                 if isinstance(event, ToolCallStarted):
                     self._is_text_only = False
@@ -179,7 +179,7 @@ class ResumedStream:
             self._asking = None
         if reply is None:
             raise failure
-        self._before = _sum(self._before, cut.usage)
+        self._before = summed(self._before, cut.usage)
         self._bytes_before += _content_bytes(cut)
         self._reply = reply
         self._seam = seam
@@ -206,7 +206,7 @@ class ResumedStream:
             return None
         if now is None:
             now = reply.tokens_if_left(_content_bytes(reply))
-        return _sum(self._before, now)
+        return summed(self._before, now)
 
     def finish(self) -> str | None:
         stream = self._reply.stream
@@ -226,15 +226,3 @@ def _joined(step: Callable[..., str], *pieces: str) -> str:
 
 def _unjoined(message: str) -> ProviderFailure:
     return ProviderFailure("malformed", message, code="upstream_protocol")
-
-
-def _sum(first: Usage, second: Usage) -> Usage:
-    return Usage(
-        input=first.input + second.input,
-        output=first.output + second.output,
-        cached=first.cached + second.cached,
-        cache_write=first.cache_write + second.cache_write,
-        cache_write_1h=first.cache_write_1h + second.cache_write_1h,
-        reasoning=first.reasoning + second.reasoning,
-        estimated=first.estimated or second.estimated,
-    )

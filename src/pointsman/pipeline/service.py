@@ -15,14 +15,12 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Protocol
 
-from msgspec.structs import replace
-
 from pointsman.clock import Clock
 from pointsman.domain.deployment import Deployment
 from pointsman.domain.granted import Granted
 from pointsman.domain.outcome import Outcome, OutcomeKind
 from pointsman.domain.reply import ChatReply, Event
-from pointsman.domain.usage import Usage
+from pointsman.domain.usage import Usage, filled
 from pointsman.errors import PointsmanError, ProviderFailure
 from pointsman.pipeline.call import Call
 
@@ -237,12 +235,9 @@ class Reply:
                 kind, code = "abandoned", "" if failure is None else failure.code
                 detail = code
             stream.abort()
-            if usage is not None and (kind != "ok" or usage.estimated):
-                # Only its beginning was reported: output is what was seen.
-                seen = self.tokens_if_left(stream.content_bytes()).output
-                usage = replace(usage, output=max(usage.output, seen), estimated=True)
-            elif usage is None:
-                usage = self.tokens_if_left(stream.content_bytes())
+            if usage is None or usage.estimated or kind != "ok":
+                seen = self.tokens_if_left(stream.content_bytes())
+                usage = filled(usage, seen, is_final=kind == "ok")
         if usage is None:
             usage = self.tokens_if_left(len(self.body))
         self.usage = usage

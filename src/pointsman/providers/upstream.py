@@ -25,7 +25,7 @@ from pointsman.domain.content import ToolCall
 from pointsman.domain.deployment import Deployment
 from pointsman.domain.reply import ChatReply, Event, Started
 from pointsman.domain.request import ChatRequest, EmbeddingsRequest
-from pointsman.domain.usage import NO_USAGE, Usage
+from pointsman.domain.usage import NO_USAGE, Usage, filled
 from pointsman.errors import (
     Cause,
     FailureKind,
@@ -210,9 +210,8 @@ class Upstream:
 
     async def _embeddings(self, call: Call, response: HttpResponse, started: float) -> Reply:
         body = await self._read(response)
-        usage = embeddings.check_reply(body)
-        if usage is None:
-            usage = Usage(input=call.expected_tokens[0], estimated=True)
+        told = embeddings.check_reply(body)
+        usage = filled(told, Usage(input=call.expected_tokens[0], estimated=True))
         return self._reply(call, response, started, wire="openai", body=body, usage=usage)
 
     async def _whole(
@@ -228,13 +227,16 @@ class Upstream:
         body = body.removeprefix(BOM)  # Readers may ignore it (RFC 8259, 8.1); ours do not.
         if call.wire == self.dialect.name:
             usage, finish = self.dialect.check_reply(body)
-            if usage is None:
-                usage = _estimate(call, self.dialect.parse_reply(body))
+            if usage is None or usage.estimated:
+                usage = filled(usage, _estimate(call, self.dialect.parse_reply(body)))
             return self._reply(
                 call, response, started, wire=call.wire, body=body, usage=usage, finish=finish
             )
         chat = self._dated(call, self.dialect.parse_reply(body))
-        usage = _estimate(call, chat) if chat.usage is NO_USAGE else chat.usage
+        usage = chat.usage
+        if usage is NO_USAGE or usage.estimated:
+            told = None if usage is NO_USAGE else usage
+            usage = filled(told, _estimate(call, chat))
         reply = self._reply(call, response, started, finish=chat.finish, usage=usage)
         reply.chat = chat
         return reply

@@ -88,7 +88,7 @@ def _nothing_said() -> ProviderFailure:
 def parse_reply(body: bytes) -> ChatReply:
     """Read a whole answer; raise ProviderFailure for anything else.
 
-    Its `usage` is `NO_USAGE` itself where the provider reported none that makes sense.
+    Its `usage` is `NO_USAGE` itself where the provider reported none.
     """
     try:
         fields = orjson.loads(body)

@@ -27,7 +27,7 @@ from pointsman.domain.reply import (
     ToolCallStarted,
     UsageReported,
 )
-from pointsman.domain.usage import Usage
+from pointsman.domain.usage import INSANE, Usage
 from pointsman.errors import ProviderFailure
 
 
@@ -114,7 +114,9 @@ class Watch:
         """Take counts over those that came before: they are cumulative."""
         known = self._usage_fields
         known.update({name: count for name, count in fields.items() if count is not None})
-        self.usage = anthropic_usage(known, estimated=not is_final)
+        usage = anthropic_usage(known, estimated=not is_final)
+        if usage is not None:
+            self.usage = usage
 
     def _broke(self, failure: ProviderFailure, had_content: bool, said: object) -> None:
         """Take in that a piece broke off. What was `said` before it is passed on first, if the
@@ -229,10 +231,10 @@ class AnthropicDecoder(Watch):
                 events.append(ToolCallDelta(call.number, call.given))
         elif kind == "message_start" and frame.message is not None:
             events.append(Started(frame.message.id or "", frame.message.model or ""))
-            if self.usage is not None:
+            if self.usage is not None and self.usage is not INSANE:
                 events.append(UsageReported(self.usage))
         elif kind == "message_delta":
-            if self.usage is not None and frame.usage is not None:
+            if self.usage is not None and self.usage is not INSANE and frame.usage is not None:
                 events.append(UsageReported(self.usage))
         elif kind == "message_stop":
             events.append(Finished(self._reason, self.stop_sequence))

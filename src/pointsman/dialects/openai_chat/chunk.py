@@ -43,6 +43,7 @@ class Piece(msgspec.Struct, gc=False):
     usage: dict[str, Any] | None = None
     error: Any = None
     x_groq: dict[str, Any] | None = None
+    service_tier: Any = None
 
 
 class Chunk(Piece, gc=False):
@@ -92,6 +93,7 @@ def _decode_leniently(data: bytes) -> Chunk:
         usage=_object(fields.get("usage")),
         error=fields.get("error"),
         x_groq=_object(fields.get("x_groq")),
+        service_tier=fields.get("service_tier"),
         created=fields.get("created"),
     )
 

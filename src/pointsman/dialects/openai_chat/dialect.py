@@ -13,6 +13,7 @@ from pointsman.dialects.openai_chat.parse import parse_request
 from pointsman.dialects.openai_chat.render import bounded, render_request
 from pointsman.dialects.openai_chat.reply import check_reply, parse_reply, render_reply
 from pointsman.dialects.openai_chat.stream import OpenAIDecoder, OpenAITap
+from pointsman.domain.billing import ANY, BillingRule
 from pointsman.domain.content import JsonObject
 from pointsman.domain.reply import ChatReply
 from pointsman.domain.request import ChatRequest, Source
@@ -33,11 +34,14 @@ TYPE_OF_STATUS: Mapping[int, str] = {
 
 
 class OpenAIChat:
-    """Implements `Dialect`; it has no state."""
+    """Implements `Dialect`; it has no state but the rule by which its provider reports usage."""
 
     name = "openai"
     chat_path = "/chat/completions"
     forwarded_headers: tuple[str, ...] = ()
+
+    def __init__(self, rule: BillingRule = ANY) -> None:
+        self._rule = rule
 
     def parse_request(self, fields: JsonObject, source: Source) -> ChatRequest:
         return parse_request(fields, source)
@@ -66,16 +70,16 @@ class OpenAIChat:
         return {} if key is None else {"authorization": f"Bearer {key}"}
 
     def parse_reply(self, body: bytes) -> ChatReply:
-        return parse_reply(body)
+        return parse_reply(body, self._rule)
 
     def check_reply(self, body: bytes) -> tuple[Usage | None, str | None]:
-        return check_reply(body)
+        return check_reply(body, self._rule)
 
     def tap(self, request: ChatRequest) -> OpenAITap:
-        return OpenAITap(request.choices, request.include_usage)
+        return OpenAITap(request.choices, request.include_usage, self._rule)
 
     def decoder(self) -> OpenAIDecoder:
-        return OpenAIDecoder()
+        return OpenAIDecoder(self._rule)
 
     def parse_failure(
         self, status: int, headers: Mapping[str, str], body: bytes

@@ -11,10 +11,11 @@ import orjson
 from pointsman.dialects.counts import openai_usage, render_openai_usage
 from pointsman.dialects.failures import in_stream, malformed, require_utf8
 from pointsman.dialects.ids import given_names, openai_id
+from pointsman.domain.billing import ANY, BillingRule
 from pointsman.domain.content import Text, Thinking, ToolCall
 from pointsman.domain.reply import ChatReply, FinishReason
 from pointsman.domain.request import ChatRequest
-from pointsman.domain.usage import NO_USAGE, Usage
+from pointsman.domain.usage import INSANE, NO_USAGE, Usage
 from pointsman.errors import ProviderFailure
 
 FINISH: Mapping[str, FinishReason] = {
@@ -50,34 +51,36 @@ class _Choice(msgspec.Struct, gc=False):
 class _Answer(msgspec.Struct, gc=False):
     choices: list[_Choice] | None = None
     usage: dict[str, Any] | None = None
+    service_tier: Any = None
     error: Any = None
 
 
 _ANSWER = msgspec.json.Decoder(_Answer)
 
 
-def check_reply(body: bytes) -> tuple[Usage | None, str | None]:
+def check_reply(body: bytes, rule: BillingRule = ANY) -> tuple[Usage | None, str | None]:
     """Verify a whole answer that passes through: (usage, finish)."""
     try:
         answer = _ANSWER.decode(body)
     except (ValueError, RecursionError):
-        return _check_leniently(body)
+        return _check_leniently(body, rule)
     choice = answer.choices[0] if answer.choices else None
     if choice is None or choice.message is None or answer.error is not None:
         raise _not_an_answer(body)
     if not body.isascii():
         require_utf8(body)
+    usage = openai_usage(answer.usage, rule, answer.service_tier)
     if choice.message.refusal:
-        return openai_usage(answer.usage), "refusal"
+        return usage, "refusal"
     finish = FINISH.get(choice.finish_reason or "stop", "stop")
     if finish == "stop" and choice.message.tool_calls:
         finish = "tool_calls"
-    return openai_usage(answer.usage), finish
+    return usage, finish
 
 
-def _check_leniently(body: bytes) -> tuple[Usage | None, str | None]:
+def _check_leniently(body: bytes, rule: BillingRule) -> tuple[Usage | None, str | None]:
     """Verify what is no answer, or one whose fields are of other types than OpenAI's."""
-    reply = parse_reply(body)
+    reply = parse_reply(body, rule)
     return None if reply.usage is NO_USAGE else reply.usage, reply.finish
 
 
@@ -95,10 +98,10 @@ def _not_an_answer(body: bytes) -> ProviderFailure:
     return malformed("the provider's answer has no choices with a message")
 
 
-def parse_reply(body: bytes) -> ChatReply:
+def parse_reply(body: bytes, rule: BillingRule = ANY) -> ChatReply:
     """Read a whole answer; raise ProviderFailure for anything else.
 
-    Its `usage` is `NO_USAGE` itself where the provider reported none that makes sense.
+    Its `usage` is `NO_USAGE` itself where the provider reported none.
     """
     try:
         fields = orjson.loads(body)
@@ -122,7 +125,7 @@ def parse_reply(body: bytes) -> ChatReply:
         model=_text(fields.get("model")),
         parts=tuple(parts),
         finish=finish,
-        usage=openai_usage(fields.get("usage")) or NO_USAGE,
+        usage=openai_usage(fields.get("usage"), rule, fields.get("service_tier")) or NO_USAGE,
         created=int(created) if type(created) in (int, float) and 0 <= created < 2**53 else 0,
     )
 
@@ -208,6 +211,6 @@ def render_reply(reply: ChatReply, request: ChatRequest) -> bytes:
         "model": reply.model,
         "choices": [choice],
     }
-    if reply.usage is not NO_USAGE:
+    if reply.usage is not NO_USAGE and reply.usage is not INSANE:
         fields["usage"] = render_openai_usage(reply.usage)
     return orjson.dumps(fields)

@@ -15,6 +15,7 @@ from pointsman.dialects.openai_chat.calls import CallIndex
 from pointsman.dialects.openai_chat.chunk import Chunk, Delta, Piece, decode, decode_piece
 from pointsman.dialects.openai_chat.reply import FINISH
 from pointsman.dialects.sse import Splitter, is_comment
+from pointsman.domain.billing import ANY, BillingRule
 from pointsman.domain.reply import (
     Event,
     Finished,
@@ -24,7 +25,7 @@ from pointsman.domain.reply import (
     ThinkingDelta,
     UsageReported,
 )
-from pointsman.domain.usage import Usage
+from pointsman.domain.usage import INSANE, Usage
 from pointsman.errors import ProviderFailure
 
 DONE = b"data: [DONE]\n\n"
@@ -36,7 +37,9 @@ class Watch:
     __slots__ = (
         "_finished",
         "_has_calls",
+        "_rule",
         "_splitter",
+        "_tier",
         "_wanted",
         "content_bytes",
         "done",
@@ -48,8 +51,10 @@ class Watch:
         "usage",
     )
 
-    def __init__(self, choices: int = 1) -> None:
+    def __init__(self, choices: int = 1, rule: BillingRule = ANY) -> None:
         self._splitter = Splitter()
+        self._rule = rule
+        self._tier: object = None
         self._wanted = choices
         self._finished: set[int] = set()
         self._has_calls = False
@@ -87,11 +92,19 @@ class Watch:
                     self._finish(choice.finish_reason, choice.index)
         elif chunk.choices is None or name == b"error":
             _raise_if_error(name, data)
+        if chunk.service_tier is not None:
+            self._tier = chunk.service_tier
         if chunk.usage is not None:
-            self.usage = openai_usage(chunk.usage) or self.usage
+            self._read_usage(chunk.usage)
         elif chunk.x_groq is not None:
-            self.usage = openai_usage(chunk.x_groq.get("usage")) or self.usage
+            self._read_usage(chunk.x_groq.get("usage"))
         return chunk
+
+    def _read_usage(self, fields: object) -> None:
+        """Take a report over the one before: reports are cumulative, so none is added."""
+        usage = openai_usage(fields, self._rule, self._tier)
+        if usage is not None:
+            self.usage = usage
 
     def _weigh(self, delta: Delta) -> None:
         said = delta.content
@@ -142,8 +155,8 @@ class OpenAITap(Watch):
 
     __slots__ = ("_swallows_usage",)
 
-    def __init__(self, choices: int, include_usage: bool) -> None:
-        super().__init__(choices)
+    def __init__(self, choices: int, include_usage: bool, rule: BillingRule = ANY) -> None:
+        super().__init__(choices, rule)
         self._swallows_usage = not include_usage
 
     def feed(self, data: bytes) -> bytes:
@@ -208,8 +221,8 @@ class OpenAIDecoder(Watch):
 
     __slots__ = ("_calls", "_refused", "_started", "_text_seen")
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, rule: BillingRule = ANY) -> None:
+        super().__init__(rule=rule)
         self._calls = CallIndex()
         self._refused = False
         self._started = False
@@ -268,7 +281,7 @@ class OpenAIDecoder(Watch):
                 if choice.finish_reason is not None:
                     events += self._calls.rest()
                     events.append(Finished(self._reason(choice.finish_reason)))
-        if self.usage is not None and self.usage is not before:
+        if self.usage is not None and self.usage is not before and self.usage is not INSANE:
             events.append(UsageReported(self.usage))
 
     def _read_delta(self, delta: Delta, events: list[Event]) -> None:
