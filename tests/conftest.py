@@ -10,6 +10,7 @@ from tests.servers.fixtures import (  # noqa: F401 - fixtures, by their names
     _valkey,
     postgres,
     postgres_database,
+    store_place,
     valkey,
 )
 

@@ -69,6 +69,16 @@ def postgres_database(postgres: PostgresServer) -> Iterator[str]:
     ask(postgres, f"DROP DATABASE {name} WITH (FORCE)")
 
 
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.real)])
+def store_place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where a new and empty store is, for `Store.of`: a test that takes it runs once with each
+    engine."""
+    if request.param == "sqlite":
+        return str(tmp_path / "store.db")
+    url: str = request.getfixturevalue("postgres_database")
+    return url
+
+
 def _bring_back(server: Server) -> None:
     server.thaw()
     if not server.is_well:

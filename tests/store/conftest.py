@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,22 +29,13 @@ CREATE TABLE spending (
 """
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.real)])
-def where(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The place of a new and empty store."""
-    if request.param == "sqlite":
-        return str(tmp_path / "store.db")
-    url: str = request.getfixturevalue("postgres_database")
-    return url
-
-
 @pytest.fixture
-def opened(where: str) -> Iterator[Callable[..., Database]]:
+def opened(store_place: str) -> Iterator[Callable[..., Database]]:
     """Open connections to the store, and close them after the test."""
     databases: list[Database] = []
 
     def make(**settings: Any) -> Database:
-        database = Store.of(where, SystemClock(), **settings).open()
+        database = Store.of(store_place, SystemClock(), **settings).open()
         databases.append(database)
         return database
 

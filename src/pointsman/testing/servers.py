@@ -29,6 +29,8 @@ START_S = 20.0
 STOP_S = 10.0
 _LOOK_S = 0.02
 _UNPRIVILEGED = "nobody"
+_MEMORY = "/dev/shm"  # noqa: S108 - the folder in it has a name of its own
+_ROOM = 1 << 31
 
 # Ends the server when the pipe to us closes, however we ended: also by SIGKILL.
 _WATCH = "import os, sys; sys.stdin.read(); os.kill(int(sys.argv[1]), int(sys.argv[2]))"
@@ -97,6 +99,10 @@ class Server:
     def _command(self, folder: Path) -> list[str]:
         raise NotImplementedError
 
+    def _place(self) -> str | None:
+        """Where its folder is made; None where temporary files are."""
+        return None
+
     def _is_ready(self) -> bool:
         """Whether it answers; asked again and again."""
         raise NotImplementedError
@@ -112,7 +118,8 @@ class Server:
     @property
     def folder(self) -> Path:
         if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix=f"pointsman-{self.name}-"))
+            place = self._place()
+            self._folder = Path(tempfile.mkdtemp(prefix=f"pointsman-{self.name}-", dir=place))
             if self._user is not None:
                 shutil.chown(self._folder, self._user)
             self._prepare(self._folder)
@@ -258,6 +265,14 @@ class PostgresServer(Server):
 
     def url_of(self, database: str) -> str:
         return f"postgresql://postgres@{self.host}:{self.port}/{database}"
+
+    def _place(self) -> str | None:
+        """In memory, where tables are made and dropped several times faster than on most disks."""
+        if self._durable or not Path(_MEMORY).is_dir():
+            return None
+        there = os.statvfs(_MEMORY)
+        is_fit = there.f_bavail * there.f_frsize >= _ROOM and not there.f_flag & os.ST_NOEXEC
+        return _MEMORY if is_fit else None
 
     def _prepare(self, folder: Path) -> None:
         if not self._may_run(self._install):
