@@ -13,9 +13,10 @@ What the table says of a model
     context   longest input in tokens
     prices    [[effective from or null, rates]…]: the last one that has begun holds
     peak      rates of the dearest daily window, where prices change with the hour
-    batch     [[effective from or null, partial rates]…]: per line, the first that has begun holds
+    lanes     tier: [[effective from or null, partial rates]…]: per line, the first that has begun
     other     what the provider charges besides, and we do not count
-rates: input, output, cached, write, write_1h in nano-USD per million tokens; `steps` are
+rates: input, output, cached, write, write_1h, reasoning, audio_in, audio_cached, audio_out,
+image_in, image_out in nano-USD per million tokens; search, request in nano-USD each; `steps` are
 [[input tokens above which they hold for the whole request, rates]…].
 """
 
@@ -39,8 +40,26 @@ LINES = {
     "cache_read_mtok": "cached",
     "cache_write_mtok": "write",
     "cache_write_1h_mtok": "write_1h",
+    "output_reasoning_mtok": "reasoning",
+    "input_audio_mtok": "audio_in",
+    "cache_audio_read_mtok": "audio_cached",
+    "output_audio_mtok": "audio_out",
+    "input_image_mtok": "image_in",
+    "output_image_mtok": "image_out",
 }
 """The snapshot's price keys that are lines of ours."""
+
+FEES = {"web_searches_kcount": "search", "requests_kcount": "request"}
+"""Fees a thousand, which become fees for each."""
+
+LANES = (
+    ("batch", {"processing": "batch"}),
+    ("flex", {"service_tier": "flex"}),
+    ("priority", {"service_tier": "priority"}),
+    ("fast", {"service_tier": "fast"}),
+    ("fast", {"speed": "fast"}),
+)
+"""Tiers of service, and how the snapshot's variants name them."""
 
 CLAUSES = (
     (source.ClauseEquals, "=", "equals"),
@@ -82,6 +101,10 @@ def rates_of(prices: source.ModelPrice) -> Json:
                 steps.setdefault(tier.start, {})[line] = nano(tier.price)
         elif price is not None:
             base[line] = nano(price)
+    for key, fee in FEES.items():
+        each = prices.__dict__.get(key)
+        if each is not None:
+            base[fee] = nano(each / 1000)
     if steps:
         base["steps"] = [[start, steps[start]] for start in sorted(steps)]
     return base
@@ -89,7 +112,7 @@ def rates_of(prices: source.ModelPrice) -> Json:
 
 def other_charges(every: Sequence[source.ModelPrice]) -> list[str]:
     names = {key for prices in every for key, price in prices.__dict__.items() if price is not None}
-    return sorted(names - LINES.keys())
+    return sorted(names - LINES.keys() - FEES.keys())
 
 
 def start_of(constraint: object) -> str | None:
@@ -116,21 +139,21 @@ def model_of(model: source.ModelInfo) -> Json:
         for each in conditional
         if not isinstance(each.constraint, source.TimeOfDateConstraint)
     ]
-    batch = [
-        [start_of(variant.constraint), rates_of(variant.prices)]
-        for variant in model.price_variants or ()
-        if variant.when == {"processing": "batch"}
-    ]
+    lanes: dict[str, list[object]] = {}
+    for variant in model.price_variants or ():
+        for tier, when in LANES:
+            if variant.when == when and (rates := rates_of(variant.prices)):
+                lanes.setdefault(tier, []).append([start_of(variant.constraint), rates])
     row: Json = {
         "id": model.id,
         "match": match_of(model.match),
         "context": model.context_window,
         "prices": dated if any(rates for _, rates in dated) else [],
         "peak": max(daily, key=lambda rates: str(rates.get("output")).zfill(20), default=None),
-        "batch": batch,
+        "lanes": lanes,
         "other": other_charges([each.prices for each in conditional]),
     }
-    return {name: value for name, value in row.items() if value not in (None, [])}
+    return {name: value for name, value in row.items() if value not in (None, [], {})}
 
 
 def lines_of(date: str) -> Iterator[str]:

@@ -13,8 +13,9 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from pointsman.domain.usage import Rates, Usage
+from pointsman.domain.usage import Usage
 from pointsman.providers.catalog import ROWS
 from pointsman.providers.prices import facts_of, table_version
 
@@ -33,10 +34,11 @@ USAGES = (
     Usage(input=90_001, output=3_333, cached=80_000),
     Usage(input=250_001, output=999, cached=100_000, cache_write=50_000),
     Usage(input=900_001, output=64_000, cached=7, cache_write=11, cache_write_1h=400_013),
+    Usage(input=5_000, output=2_000, cached=1_000, audio_input=900, audio_output=700),
+    Usage(input=5_000, output=2_000, cached=1_000, audio_input=900, audio_cached=301),
+    Usage(input=5_000, output=2_000, image_input=1_290, image_output=1_120, reasoning=333),
+    Usage(input=5_000, output=2_000, searches=3, reasoning=1_999),
 )
-
-NOT_OUR_LINES = {"requests_kcount"}
-"""Charges that the snapshot adds to any request; our table names them as uncounted."""
 
 
 @pytest.fixture(scope="module")
@@ -109,11 +111,22 @@ def their_usage(usage: Usage) -> Any:
         cache_read_tokens=usage.cached,
         cache_write_tokens=usage.cache_write + usage.cache_write_1h,
         cache_write_1h_tokens=usage.cache_write_1h,
+        output_reasoning_tokens=usage.reasoning,
+        input_audio_tokens=usage.audio_input,
+        cache_audio_read_tokens=usage.audio_cached,
+        output_audio_tokens=usage.audio_output,
+        input_image_tokens=usage.image_input,
+        output_image_tokens=usage.image_output,
+        web_searches=usage.searches,
     )
 
 
 def lines(usage: Usage) -> int:
-    kinds = (usage.input, usage.output, usage.cached, usage.cache_write, usage.cache_write_1h)
+    kinds = (
+        *(usage.input, usage.output, usage.cached, usage.cache_write, usage.cache_write_1h),
+        *(usage.reasoning, usage.audio_input, usage.audio_cached, usage.audio_output),
+        *(usage.image_input, usage.image_output),
+    )
     return sum(kind > 0 for kind in kinds)
 
 
@@ -148,10 +161,7 @@ def test_our_costs_are_the_snapshots_own_to_the_nano(snapshot: Any) -> None:
             continue
         assert facts is not None
         assert facts.price is not None
-        if listed & NOT_OUR_LINES:
-            assert set(facts.uncounted) >= listed & NOT_OUR_LINES
-            continue
-        for usage in chance.sample(USAGES, 2):
+        for usage in chance.sample(USAGES, 3):
             theirs = snapshot.calc(their_usage(usage), name, provider, None, moment).total_price
             assert_same_cost(facts.price.cost(usage), theirs, usage, (provider, name, day, usage))
             compared += 1
@@ -159,31 +169,44 @@ def test_our_costs_are_the_snapshots_own_to_the_nano(snapshot: Any) -> None:
     assert unknown > 50
 
 
-def batch_cost(base: Rates, steps: tuple[tuple[int, Rates], ...], usage: Usage) -> int:
-    chosen = base
-    for above, rates in steps:
-        if usage.input > above:
-            chosen = rates
-    return chosen.cost(usage)
-
-
-def test_batch_costs_are_the_snapshots_own_to_the_nano(snapshot: Any) -> None:
+@pytest.mark.parametrize(
+    ("tier", "when"),
+    [
+        ("batch", {"processing": "batch"}),
+        ("flex", {"service_tier": "flex"}),
+        ("priority", {"service_tier": "priority"}),
+        ("fast", {"speed": "fast"}),
+    ],
+)
+def test_the_cost_in_a_tier_is_the_snapshots_own_to_the_nano(
+    snapshot: Any, tier: str, when: dict[str, str]
+) -> None:
     compared = 0
     for provider in snapshot.providers:
         for model in provider.models:
-            if not any(v.when == {"processing": "batch"} for v in model.price_variants or ()):
+            if not any(v.when == when for v in model.price_variants or ()):
                 continue
             for day in DAYS:
                 facts = facts_of(provider.id, model.id, on=day)
-                if facts is None or facts.price is None or facts.price.batch is None:
+                if facts is None or facts.price is None or facts.price.lane(tier) is None:
                     continue
                 for usage in USAGES:
                     theirs = snapshot.calc(
                         *(their_usage(usage), model.id, provider.id, None),
                         datetime.combine(day, PEAK, UTC),
-                        {"processing": "batch"},
+                        when,
                     ).total_price
-                    ours = batch_cost(facts.price.batch, facts.price.batch_steps, usage)
+                    ours = facts.price.cost(replace(usage, tier=tier))
                     assert_same_cost(ours, theirs, usage, (provider.id, model.id, day, usage))
                     compared += 1
-    assert compared > 1_000
+    assert compared > {"batch": 1_000, "flex": 300, "priority": 300, "fast": 80}[tier]
+
+
+def test_a_price_says_until_when_it_holds() -> None:
+    facts = facts_of("gemini", "gemini-4-argon", on=date(2026, 11, 22))
+    assert facts is not None and facts.price is not None
+    assert facts.price.until == "2026-12-01"
+    assert facts.price.source == table_version()
+    later = facts_of("gemini", "gemini-4-argon", on=date(2026, 12, 1))
+    assert later is not None and later.price is not None
+    assert later.price.since == "2026-12-01" and later.price.version != facts.price.version

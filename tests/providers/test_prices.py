@@ -74,7 +74,7 @@ def test_where_prices_change_by_the_hour_the_dearest_holds_and_says_so() -> None
 def test_what_a_price_leaves_out_is_named() -> None:
     facts = facts_of("openai", "gpt-6-luna", on=NOVEMBER)
     assert facts is not None
-    assert "web_searches_kcount" in facts.uncounted
+    assert "storage_searches_kcount" in facts.uncounted
 
 
 def test_the_version_names_source_and_day() -> None:

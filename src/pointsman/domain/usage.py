@@ -140,6 +140,8 @@ class Rates(msgspec.Struct, frozen=True):
     ) -> Rates:
         """Fill in what a list leaves out: cached tokens cost as much as plain input."""
         write = input if cache_write is None else cache_write
+        if cached is None and parts.get("audio_cached") is None:
+            parts["audio_cached"] = parts.get("audio_input")  # Nothing is cheaper for being cached.
         return cls(
             input,
             output,

@@ -17,8 +17,9 @@ from typing import TypeAlias
 
 import msgspec
 
+from pointsman.domain.billing import billing_of
 from pointsman.domain.deployment import Tier
-from pointsman.domain.usage import Price, Rates
+from pointsman.domain.usage import Lane, Price, Rates
 from pointsman.providers.catalog import CATALOG
 from pointsman.providers.model_facts import (
     DEFAULT_CAPABILITIES,
@@ -37,16 +38,28 @@ class _Rates(msgspec.Struct, frozen=True):
     cached: int | None = None
     write: int | None = None
     write_1h: int | None = None
+    reasoning: int | None = None
+    audio_in: int | None = None
+    audio_cached: int | None = None
+    audio_out: int | None = None
+    image_in: int | None = None
+    image_out: int | None = None
+    search: int = 0
+    request: int = 0
     steps: tuple[tuple[int, dict[str, int]], ...] = ()
+
+
+Dated: TypeAlias = tuple[tuple[str | None, _Rates], ...]
+"""Rates with the day from which they hold, None for always."""
 
 
 class _Model(msgspec.Struct, frozen=True):
     id: str
     match: msgspec.Raw
     context: int | None = None
-    prices: tuple[tuple[str | None, _Rates], ...] = ()
+    prices: Dated = ()
     peak: _Rates | None = None
-    batch: tuple[tuple[str | None, _Rates], ...] = ()
+    lanes: dict[str, Dated] = {}
     other: tuple[str, ...] = ()
 
 
@@ -68,7 +81,7 @@ class ModelFacts:
 
     price: None where the list has none. context_tokens: input plus output. output_tokens:
     longest answer. version: the price table and its date. uncounted: what the provider also
-    charges and `price` leaves out ("input_audio_mtok", "web_searches_kcount"; "off_peak" says
+    charges and `price` leaves out ("audio_hours", "storage_searches_kcount"; "off_peak" says
     that the price is that of the dearest hours).
     """
 
@@ -108,7 +121,8 @@ def _facts(provider: str, model: str, day: date) -> ModelFacts | None:
     family = family_of(model)
     if listed is None and family is None:
         return None
-    price = _price_of(listed, day) if listed else None
+    by_bill = row is not None and billing_of(row.name).cost != ""
+    price = _price_of(listed, day, by_bill=by_bill) if listed else None
     if family is not None:
         capabilities = family.capabilities
     else:
@@ -216,7 +230,7 @@ def _matches(clause: Clause, name: str) -> bool:
 # From the table's lines to a Price.
 
 
-def _price_of(model: _Model, day: date) -> Price | None:
+def _price_of(model: _Model, day: date, *, by_bill: bool = False) -> Price | None:
     """The price of `model` on `day`: the last dated line that has begun, or the first."""
     if not model.prices:
         return None
@@ -229,25 +243,60 @@ def _price_of(model: _Model, day: date) -> Price | None:
         rates = model.peak
     if rates.input is None and rates.output is None:
         return None
-    batch = _batch_lines(model, day)
     base, steps = _steps_of(_lines(rates), rates.steps)
-    batch_base, batch_steps = _steps_of(
-        _lines(rates) | batch[0], _merged_steps(rates.steps, batch[1], batch[0])
-    )
+    lanes = {
+        tier: lane
+        for tier, variants in model.lanes.items()
+        if (lane := _lane(tier, variants, rates, day)) is not None
+    }
+    batch = lanes.pop("batch", None)
     return Price(
         rates=base,
         version=table_version() + (f" from {start}" if start else ""),
         steps=steps,
-        batch=batch_base if batch[0] else None,
-        batch_steps=batch_steps if batch[0] else (),
+        batch=None if batch is None else batch.rates,
+        batch_steps=() if batch is None else batch.steps,
+        lanes=tuple(lanes[tier] for tier in sorted(lanes)),
+        search_nano=rates.search,
+        request_nano=rates.request,
+        by_bill=by_bill,
+        source=table_version(),
+        since=start or "",
+        until=_next_change(model, day),
     )
+
+
+def _next_change(model: _Model, day: date) -> str:
+    """The first later day on which any of the model's prices changes, "" for none announced."""
+    dated = (model.prices, *model.lanes.values())
+    later = {since for each in dated for since, _ in each if since and since > day.isoformat()}
+    return min(later, default="")
+
+
+def _lane(tier: str, variants: Dated, rates: _Rates, day: date) -> Lane | None:
+    """A tier's rates on `day`, its own lines over the standard ones; None before it has begun."""
+    lines, steps = _lane_lines(variants, day)
+    if not lines:
+        return None
+    own, own_steps = _steps_of(_lines(rates) | lines, _merged_steps(rates.steps, steps, lines))
+    return Lane(tier, own, own_steps)
 
 
 def _dearness(rates: _Rates) -> int:
     return (rates.input or 0) + (rates.output or 0)
 
 
-_LINES = ("input", "output", "cached", "write", "write_1h")
+_PARTS = {
+    "reasoning": "reasoning",
+    "audio_in": "audio_input",
+    "audio_cached": "audio_cached",
+    "audio_out": "audio_output",
+    "image_in": "image_input",
+    "image_out": "image_output",
+}
+"""The table's lines for parts, and the rates they are."""
+
+_LINES = ("input", "output", "cached", "write", "write_1h", *_PARTS)
 
 
 def _lines(rates: _Rates) -> dict[str, int]:
@@ -257,11 +306,11 @@ def _lines(rates: _Rates) -> dict[str, int]:
 Steps: TypeAlias = Sequence[tuple[int, Mapping[str, int]]]
 
 
-def _batch_lines(model: _Model, day: date) -> tuple[dict[str, int], Steps]:
-    """The batch lane's own lines on `day`: for each line the first variant that has it."""
+def _lane_lines(variants: Dated, day: date) -> tuple[dict[str, int], Steps]:
+    """A lane's own lines on `day`: for each line the first variant that has it."""
     lines: dict[str, int] = {}
     steps: dict[int, dict[str, int]] = {}
-    for since, variant in model.batch:
+    for since, variant in variants:
         if since is not None and since > day.isoformat():
             continue
         new = _lines(variant).keys() - lines.keys()
@@ -273,7 +322,7 @@ def _batch_lines(model: _Model, day: date) -> tuple[dict[str, int], Steps]:
 
 
 def _merged_steps(standard: Steps, batch: Steps, overridden: Mapping[str, int]) -> Steps:
-    """Steps of the batch lane: its own, and the standard ones of lines it does not override."""
+    """Steps of a lane: its own, and the standard ones of lines it does not override."""
     merged: dict[int, dict[str, int]] = {}
     for above, amounts in standard:
         kept = {line: amount for line, amount in amounts.items() if line not in overridden}
@@ -302,4 +351,5 @@ def _rates(lines: Mapping[str, int]) -> Rates:
         lines.get("cached"),
         lines.get("write"),
         lines.get("write_1h"),
+        **{rate: lines.get(line) for line, rate in _PARTS.items()},
     )
