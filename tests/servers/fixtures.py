@@ -11,6 +11,7 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -20,29 +21,28 @@ ENVIRONMENT = Path(__file__).resolve().parents[2] / ".venvs" / "servers"
 _numbers = itertools.count(1)
 
 
-def _started(make: Callable[[Path], Server]) -> Server:
+_Server = TypeVar("_Server", bound=Server)
+
+
+def _running(make: Callable[[Path], _Server]) -> Iterator[_Server]:
     if os.environ.get("POINTSMAN_SERVERS") == "off":
         pytest.skip("POINTSMAN_SERVERS=off: no real servers")
     try:
-        return make(ENVIRONMENT).start()
+        server = make(ENVIRONMENT)
     except ServerMissing as missing:
         pytest.fail(f"{missing}, and POINTSMAN_SERVERS=off skips these tests", pytrace=False)
+    with server:
+        yield server
 
 
 @pytest.fixture(scope="session")
 def _postgres() -> Iterator[PostgresServer]:
-    server = _started(PostgresServer)
-    assert isinstance(server, PostgresServer)
-    yield server
-    server.close()
+    yield from _running(PostgresServer)
 
 
 @pytest.fixture(scope="session")
 def _valkey() -> Iterator[ValkeyServer]:
-    server = _started(ValkeyServer)
-    assert isinstance(server, ValkeyServer)
-    yield server
-    server.close()
+    yield from _running(ValkeyServer)
 
 
 @pytest.fixture
@@ -54,7 +54,8 @@ def postgres(_postgres: PostgresServer) -> Iterator[PostgresServer]:
 
 @pytest.fixture
 def valkey(_valkey: ValkeyServer) -> Iterator[ValkeyServer]:
-    """The session's Valkey, emptied for no one: use keys of your own, or `FLUSHALL`."""
+    """The session's Valkey, emptied, which a test may stop and freeze: it is brought back after."""
+    _valkey.say("FLUSHALL")
     yield _valkey
     _bring_back(_valkey)
 

@@ -17,13 +17,6 @@ from pointsman.testing.servers import PostgresServer, ServerMissing, ValkeyServe
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 
-def said(server: ValkeyServer, *words: str) -> bytes:
-    """Say one command to Valkey on a connection of its own; return its whole answer."""
-    with socket.create_connection((server.host, server.port), timeout=0.3) as there:
-        there.sendall(" ".join(words).encode() + b"\r\n")
-        return there.recv(4096)
-
-
 def test_postgres_answers_and_says_its_version(postgres: PostgresServer) -> None:
     assert ask(postgres, "SHOW server_version_num") >= "180000"
 
@@ -52,20 +45,20 @@ def test_each_test_gets_a_database_of_its_own(postgres_database: str) -> None:
 
 
 def test_valkey_hangs_when_frozen_and_comes_back(valkey: ValkeyServer) -> None:
-    assert said(valkey, "SET", "a", "1") == b"+OK\r\n"
+    assert valkey.say("SET", "a", "1") == b"+OK\r\n"
     valkey.freeze()
     with pytest.raises(TimeoutError):
-        said(valkey, "GET", "a")
+        valkey.say("GET", "a", timeout_s=0.2)
     valkey.thaw()
-    assert said(valkey, "GET", "a") == b"$1\r\n1\r\n"
+    assert valkey.say("GET", "a") == b"$1\r\n1\r\n"
 
 
 def test_a_stopped_valkey_refuses_connections(valkey: ValkeyServer) -> None:
     valkey.stop()
     with pytest.raises(ConnectionRefusedError):
-        said(valkey, "PING")
+        valkey.say("PING")
     valkey.start()
-    assert said(valkey, "PING") == b"+PONG\r\n"
+    assert valkey.say("PING") == b"+PONG\r\n"
 
 
 def test_a_server_ends_when_the_process_that_started_it_is_killed() -> None:

@@ -221,7 +221,11 @@ class Server:
             self._watch = None
 
     def __enter__(self) -> Self:
-        return self.start()
+        try:
+            return self.start()
+        except BaseException:
+            self.close()
+            raise
 
     def __exit__(
         self,
@@ -365,10 +369,14 @@ class ValkeyServer(Server):
         where = ["--bind", self.host, "--port", str(self.port), "--dir", str(folder)]
         return [str(self._binary), *where, "--save", "", "--appendonly", "no", *self._options]
 
+    def say(self, *words: str, timeout_s: float = 1.0) -> bytes:
+        """Say one command on a connection of its own; return the beginning of the answer."""
+        with socket.create_connection((self.host, self.port), timeout=timeout_s) as there:
+            there.sendall(" ".join(words).encode() + b"\r\n")
+            return there.recv(4096)
+
     def _is_ready(self) -> bool:
-        with socket.socket() as probe:
-            probe.settimeout(1.0)
-            if probe.connect_ex((self.host, self.port)) != 0:
-                return False
-            probe.sendall(b"PING\r\n")
-            return probe.recv(64).startswith(b"+PONG")
+        try:
+            return self.say("PING") == b"+PONG\r\n"
+        except OSError:
+            return False
