@@ -17,10 +17,12 @@ from typing import Literal
 
 import orjson
 
+from pointsman.access.directory import Directory
+from pointsman.access.failures import Failures
 from pointsman.dialects.dialect import Dialect
 from pointsman.dialects.registry import DIALECTS
 from pointsman.domain.call import ANONYMOUS, Caller
-from pointsman.errors import NotFound, Overloaded, PointsmanError
+from pointsman.errors import ConfigError, NotFound, Overloaded, PointsmanError
 from pointsman.gateway import Gateway
 from pointsman.generation import Generation
 from pointsman.observe.lag import LoopLag
@@ -48,6 +50,13 @@ class RouteEntry:
     endpoint: Callable[..., Awaitable[None]]
 
 
+def check_table(table: Mapping[str, RouteEntry]) -> None:
+    """Raise ConfigError for a route that does not say who may use it."""
+    for path, entry in table.items():
+        if entry.access not in ("key", "open"):
+            raise ConfigError(f"{path}: access {entry.access!r} is neither `key` nor `open`")
+
+
 HEAD = ("GET", "HEAD")
 
 
@@ -60,9 +69,16 @@ class WrongMethod(NotFound):
 
 
 class App:
-    def __init__(self, gateway: Gateway) -> None:
+    """directory: the keys of the store, which whoever made it starts and closes; None where there
+    are the configuration's only."""
+
+    def __init__(self, gateway: Gateway, directory: Directory | None = None) -> None:
         server = gateway.settings.server
         self.gateway = gateway
+        self.directory = directory
+        self.failures = Failures(gateway.clock)
+        if directory is not None:
+            gateway.vitals.checks["keys"] = directory.complaint
         metrics = gateway.metrics
         self.lag = LoopLag(
             gateway.clock, lambda late: metrics.observe("pointsman_loop_lag_seconds", late)
@@ -95,12 +111,19 @@ class App:
             "/metrics": RouteEntry("GET", "openai", "open", self._metrics),
             "/openapi.json": RouteEntry("GET", "openai", "open", self._openapi),
         }
+        check_table(self.table)
         gateway.follow(self._follow)
 
     def _follow(self, generation: Generation) -> None:
         """Let in whom a new configuration knows, as far as it says."""
         server = generation.settings.server
-        self._keys = KeyRing(server.keys)
+        self._keys = KeyRing(
+            server.keys,
+            self.gateway.clock,
+            self.failures,
+            self.directory,
+            is_guarded=bool(generation.settings.admin.tokens),
+        )
         self.gate.reconfigure(server)
         self._data.body_bytes, self._data.json_depth = server.body_bytes, server.json_depth
 
@@ -149,7 +172,7 @@ class App:
         if entry.access == "open":
             await entry.endpoint(exchange, ANONYMOUS, dialect)
             return
-        caller = self._keys.caller(exchange.headers)
+        caller = self._keys.caller(exchange.headers, exchange.address)
         criticality = criticality_of(exchange.headers, caller)
         place = self.gate.try_enter(caller, criticality)
         if place is None:

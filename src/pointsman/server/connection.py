@@ -48,6 +48,7 @@ from pointsman.server.head import (
     check_head,
     fault,
     path_of,
+    query_of,
 )
 
 HELD_BYTES = 64 * 1024
@@ -611,6 +612,7 @@ class Connection(asyncio.Protocol):
             self._headers,
             is_old=version == "1.0",
             keep=parser.should_keep_alive(),
+            query=query_of(self._target),
         )
         self._is_in_head = False
         self._header_count = self._header_bytes = 0

@@ -41,6 +41,9 @@ class TooManyBodies(Overloaded):
 class Line(Protocol):
     """What an exchange needs of its connection."""
 
+    address: str
+    """The client's, as the socket has it."""
+
     @property
     def is_full(self) -> bool: ...
 
@@ -87,6 +90,7 @@ class Exchange:
         "length",
         "method",
         "path",
+        "query",
         "received",
         "stamp",
         "started",
@@ -103,12 +107,15 @@ class Exchange:
         *,
         is_old: bool = False,
         keep: bool = True,
+        query: str = "",
     ) -> None:
         self.id = id
         self.stamp = stamp
         """Header lines that every answer has."""
         self.method = method
         self.path = path
+        self.query = query
+        """What follows the path's `?`, as it was sent."""
         self.headers = headers
         self.is_old = is_old
         """HTTP/1.0: no chunks, and connections are kept only where that is said."""
@@ -131,6 +138,10 @@ class Exchange:
         self._is_chunked = False
         self._left: Callable[[], object] | None = None
         self._waiter: asyncio.Future[None] | None = None
+
+    @property
+    def address(self) -> str:
+        return self._line.address
 
     def header(self, name: bytes) -> str | None:
         """Return a header's value; `name` in lower case."""

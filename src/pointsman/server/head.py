@@ -123,6 +123,11 @@ def check_host(host: bytes) -> None:
         raise fault("invalid_http", "the Host header is no host")
 
 
+def query_of(target: bytes) -> str:
+    """What follows a target's `?`, as it was sent; "" where nothing does."""
+    return target.partition(b"?")[2].decode("latin-1") if b"?" in target else ""
+
+
 def path_of(target: bytes) -> str:
     """Return the path as it was sent: no decoding, no folding of slashes or dots, so that one
     resource has one name. Of an absolute target only the path is used, never its host."""
