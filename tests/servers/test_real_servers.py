@@ -61,6 +61,7 @@ def test_a_stopped_valkey_refuses_connections(valkey: ValkeyServer) -> None:
     assert valkey.say("PING") == b"+PONG\r\n"
 
 
+@pytest.mark.usefixtures("valkey")  # So that it is skipped with the others.
 def test_a_server_ends_when_the_process_that_started_it_is_killed() -> None:
     start = (
         "import sys, time; from pathlib import Path; "
