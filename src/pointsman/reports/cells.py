@@ -11,6 +11,7 @@ Everything here is addition of integers, which is why sums of sums are exact.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
@@ -68,7 +69,7 @@ class Cell:
         self.ttft += other.ttft
 
     def add_sums(self, sums: Iterable[int]) -> None:
-        self.sums = [had + new for had, new in zip(self.sums, sums, strict=True)]
+        self.sums = list(map(operator.add, self.sums, sums))
 
 
 Cells = dict[tuple[int, Combo], Cell]

@@ -91,7 +91,10 @@ def mark_of(database: Database) -> Mark:
 
 def _horizon(database: Database) -> Mark:
     """The last numbers below which nothing can be added any more."""
-    find = "SELECT coalesce((SELECT max(seq) FROM entry), 0), coalesce((SELECT max(id) FROM adjustment), 0)"  # noqa: E501
+    find = (
+        "SELECT coalesce((SELECT max(seq) FROM entry), 0), "
+        "coalesce((SELECT max(id) FROM adjustment), 0)"
+    )
     if database.kind == "sqlite":  # Numbers are given out under the file's write lock.
         ((entry, adjustment),) = database.rows(find)
         return int(entry), int(adjustment)
@@ -175,9 +178,10 @@ def _by_slot(
         number = numbers[combo]
         for place in ((0, hour), (1, hour // 24), (2, month_of(hour // 24))):
             found = slots.setdefault(place, {})
-            if number not in found:
-                found[number] = Cell()
-            found[number].add(cell)
+            if number in found:
+                found[number].add(cell)
+            else:
+                found[number] = Cell(cell.sums, cell.seconds, cell.ttft)
     return [(place, sorted(found.items())) for place, found in sorted(slots.items())]
 
 

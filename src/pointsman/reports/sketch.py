@@ -5,20 +5,23 @@ most `ERROR` of its value, however many histograms were merged (Masson, Rim, Lee
 2019, section 2). A histogram is one large integer in which each bin has `WIDTH` bytes: merging is
 one addition, done at the speed of C, and two merges in any order give the same bytes.
 
-A bin holds 2^40 - 1 values: a million a second for twelve days in one bin, of one combination.
+A bin holds up to `MOST` values. Where a report adds up more than that, no quantile is told, since a
+bin might have run over into the next.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+import struct
+from collections.abc import Sequence
 from typing import Final
 
 ERROR: Final = 0.025
 """Largest relative error of a quantile between `LEAST_S` and `MOST_S`."""
 LEAST_S: Final = 0.001
 MOST_S: Final = 3_600.0
-WIDTH: Final = 5
+WIDTH: Final = 4
+MOST: Final = (1 << 8 * WIDTH) - 1
 
 _GROWTH: Final = (1 + ERROR) / (1 - ERROR)
 _PER_LOG: Final = 1 / math.log(_GROWTH)
@@ -54,18 +57,23 @@ def unpacked(stored: bytes) -> int:
     return int.from_bytes(stored[2:], "little") << (8 * WIDTH * first)
 
 
-def counts(histogram: int) -> Iterator[tuple[int, int]]:
+def counts(histogram: int) -> list[tuple[int, int]]:
     """The bins that are not empty, as (bin, values in it), ascending."""
-    body = histogram.to_bytes(BINS * WIDTH, "little")
-    for place in range(BINS):
-        if count := int.from_bytes(body[place * WIDTH : (place + 1) * WIDTH], "little"):
-            yield place, count
+    if not histogram:
+        return []
+    first = ((histogram & -histogram).bit_length() - 1) // (8 * WIDTH)
+    histogram >>= 8 * WIDTH * first
+    width = (histogram.bit_length() + 8 * WIDTH - 1) // (8 * WIDTH)
+    bins = struct.unpack(f"<{width}I", histogram.to_bytes(width * WIDTH, "little"))
+    return [(place, count) for place, count in enumerate(bins, first) if count]
 
 
 def quantiles(histogram: int, percents: Sequence[int]) -> list[float | None]:
     """For each of the ascending `percents` the value that so many per cent do not exceed."""
-    bins = list(counts(histogram))
+    bins = counts(histogram)
     total = sum(count for _, count in bins)
+    if total > MOST:
+        return [None] * len(percents)
     found: list[float | None] = []
     for percent in percents:
         rank = max(-(-total * percent // 100), 1)

@@ -7,7 +7,6 @@ so a period may begin and end at any second and its sums are exact all the same.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -63,7 +62,7 @@ def cut(since: float, until: float) -> Cut:
     """Cut [since, until)."""
     if until <= since:
         return Cut((), ())
-    first, end = math.ceil(since / HOUR), math.floor(until / HOUR)
+    first, end = int(-(-since // HOUR)), int(until // HOUR)  # Exact, as a quotient is not.
     if first > end:
         return Cut((), ((since, until),))
     edges = ((since, first * HOUR), (end * HOUR, until))
@@ -136,6 +135,7 @@ def joined(cuts: list[Cut]) -> Cut:
     return Cut(tuple(pieces), tuple(rest for each in cuts for rest in each.rest))
 
 
+@lru_cache(maxsize=4096)
 def label(bucket: Bucket, timezone: str, begin: float) -> str:
     """How the period that `begin` lies in is called: when it begins on its wall clock."""
     start = Window(period=bucket, timezone=timezone).slice_at(begin)[0]
