@@ -18,12 +18,14 @@ from msgspec.structs import replace
 from pointsman.clock import SystemClock
 from pointsman.domain.usage import Usage
 from pointsman.errors import ConfigError
-from pointsman.ledger import sqlite as store
 from pointsman.ledger.migrate import newest
 from pointsman.ledger.reports import entry_by_id, usage_report
 from pointsman.ledger.rows import decision_json, decision_of
 from pointsman.ledger.sqlite import SqliteLedger
 from pointsman.routing.decision import Decision, Ranking
+from pointsman.store.database import Database
+from pointsman.store.migrate import migrate
+from pointsman.store.sqlite import SqliteDatabase
 
 Open = Callable[..., SqliteLedger]
 
@@ -56,13 +58,15 @@ class Disk:
         self.has_room = True
         self.refused = threading.Event()
 
-    def connect(self, path: Path, busy_s: float) -> sqlite3.Connection:
-        connection = store.connect(path, busy_s)
-        if not self.has_room:
-            pages = connection.execute("PRAGMA page_count").fetchone()[0]
-            connection.execute(f"PRAGMA max_page_count = {pages}")
-            self.refused.set()
-        return connection
+    def opener(self, path: Path) -> Callable[[], Database]:
+        def prepared(database: Database) -> None:
+            migrate(database)
+            if not self.has_room:
+                [(pages,)] = database.rows("PRAGMA page_count")
+                database.rows(f"PRAGMA max_page_count = {pages}")
+                self.refused.set()
+
+        return lambda: SqliteDatabase(path, SystemClock(), busy_s=0.01, prepare=prepared)
 
 
 def rows(path: Path, sql: str) -> list[tuple[Any, ...]]:
@@ -245,7 +249,7 @@ def test_a_full_disk_keeps_entries_until_there_is_room(
 ) -> None:
     disk = Disk()
     disk.has_room = False
-    ledger = opened(connect=disk.connect)
+    ledger = opened(open=disk.opener(path))
     made = [entry(tags=(("text", "x" * 4_000),)) for _ in range(20)]
     with caplog.at_level(logging.INFO, "pointsman.ledger"):
         for each in made:
@@ -264,7 +268,7 @@ def test_what_does_not_fit_in_memory_is_counted_and_told_once(
 ) -> None:
     disk = Disk()
     disk.has_room = False
-    ledger = opened(connect=disk.connect, pending_rows=5, batch_rows=2)
+    ledger = opened(open=disk.opener(path), pending_rows=5, batch_rows=2)
     big = (("text", "x" * 20_000),)
     with caplog.at_level(logging.INFO, "pointsman.ledger"):
         ledger.append(entry(tags=big))
@@ -315,7 +319,7 @@ def test_closing_gives_up_in_the_end_and_counts_what_is_lost(
 
 def test_a_file_taken_away_is_made_anew(opened: Open, path: Path, entry: Any) -> None:
     disk = Disk()
-    ledger = opened(connect=disk.connect)
+    ledger = opened(open=disk.opener(path))
     ledger.append(entry())
     ledger.flush()
     moved = path.with_name("moved.db")

@@ -1,8 +1,7 @@
-"""Ledger entries as rows of the tables in `migrations/`, and back."""
+"""Ledger entries as rows of the store's tables, and back."""
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from pointsman.domain.content import JsonObject
 from pointsman.domain.usage import Usage
 from pointsman.ledger.entries import Attempt, LedgerEntry
 from pointsman.routing.decision import Decision, Ranking
+from pointsman.store.database import Row as Stored
 
 Value: TypeAlias = "int | float | str | None"
 Row: TypeAlias = "tuple[Value, ...]"
@@ -24,7 +24,7 @@ _USAGE = ("input", "output", "cached", "cache_write", "cache_write_1h", "reasoni
 
 ENTRY_COLUMNS = (
     *("seq", "request_id", "decision_id", "at", "day", "operation", "route", "requested_model"),
-    *("key", "user", "app", "team", "tenant", "stream", "status", "outcome", "error_code"),
+    *("key", '"user"', "app", "team", "tenant", "stream", "status", "outcome", "error_code"),
     *("final_deployment", "final_provider", "final_model", "final_tier", "seconds", "ttft_s"),
     *("attempts", "fallbacks", "billed_input", "billed_output", "billed_cached"),
     *("billed_reasoning", "known_nano", "unpriced", "baseline_nano", "cost_nano", *_USAGE),
@@ -32,7 +32,7 @@ ENTRY_COLUMNS = (
 ATTEMPT_COLUMNS = (
     *("entry", "n", "deployment", "provider", "model", "tier", "outcome", "fallback", *_USAGE),
     *("cost_nano", "price_version", "started_s", "seconds", "ttft_s", "http_status", "detail"),
-    "hedge",
+    *("hedge", "id", "charged_nano"),
 )
 
 
@@ -140,6 +140,8 @@ def attempt_rows(seq: int, entry: LedgerEntry) -> Iterator[Row]:
             each.http_status,
             each.detail,
             int(each.hedge),
+            each.id,
+            each.charged_nano,
         )
 
 
@@ -203,7 +205,7 @@ def decision_of(body: str) -> dict[str, Any]:
     return decision
 
 
-def _usage(row: sqlite3.Row) -> Usage:
+def _usage(row: Stored) -> Usage:
     return Usage(
         row["input"],
         row["output"],
@@ -215,7 +217,15 @@ def _usage(row: sqlite3.Row) -> Usage:
     )
 
 
-def attempt_of(row: sqlite3.Row) -> Attempt:
+def _later(row: Stored, column: str, before: Value) -> Any:
+    """The value of a column that files of an older form do not have."""
+    try:
+        return row[column]
+    except (IndexError, KeyError):
+        return before
+
+
+def attempt_of(row: Stored) -> Attempt:
     return Attempt(
         deployment=row["deployment"],
         provider=row["provider"],
@@ -230,12 +240,14 @@ def attempt_of(row: sqlite3.Row) -> Attempt:
         ttft_s=row["ttft_s"],
         http_status=row["http_status"],
         detail=row["detail"],
-        hedge="hedge" in row.keys() and bool(row["hedge"]),  # noqa: SIM118  # a file of form 1
+        hedge=bool(_later(row, "hedge", 0)),
+        id=_later(row, "id", ""),
+        charged_nano=_later(row, "charged_nano", None),
     )
 
 
 def entry_of(
-    row: sqlite3.Row, attempts: Sequence[Attempt], tags: Sequence[tuple[str, str]]
+    row: Stored, attempts: Sequence[Attempt], tags: Sequence[tuple[str, str]]
 ) -> LedgerEntry:
     return LedgerEntry(
         request_id=row["request_id"],

@@ -17,7 +17,7 @@ repeats it after another death comes to the same items with the same numbers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, TypeAlias
 
 import msgspec
@@ -67,13 +67,28 @@ def item_of(record: Record) -> Item | None:
     return None
 
 
+def items_of(
+    records: Iterable[Record], refuse: Callable[[str, Exception], object]
+) -> Iterator[Item]:
+    """What records tell the store; what cannot be read is told to `refuse`, by number."""
+    for record in records:
+        try:
+            item = item_of(record)
+        except msgspec.DecodeError as error:
+            refuse(f"{record.attempt_id}#{record.seq}", error)
+        else:
+            if item is not None:
+                yield item
+
+
 class _Asked(msgspec.Struct, gc=False):
     """A dispatched attempt."""
 
     at: float
     held: int
     parts: tuple[tuple[int, int], ...]
-    note: bytes
+    note: notes.Note | None = None
+    """None where it cannot be read: then it is charged, but in no entry."""
     charged: int | None = None
     exact: bool = False
     entered: Attempt | None = None
@@ -86,24 +101,31 @@ class Survey:
         self.last_seq = 0
         self._asked: dict[str, _Asked] = {}
 
-    def feed(self, records: Iterable[Record]) -> None:
-        """Raises msgspec.DecodeError."""
+    def feed(self, records: Iterable[Record], refuse: Callable[[str, Exception], object]) -> None:
+        """Take in a segment's records; what cannot be read is told to `refuse`."""
         for record in records:
             self.last_seq = max(self.last_seq, record.seq)
-            attempt = self._asked.get(record.attempt_id)
-            if record.kind == DISPATCH:
-                tail = read_dispatch(record)
-                self._asked[record.attempt_id] = _Asked(
-                    record.at, record.amount, tail.parts, tail.note
-                )
-            elif record.kind == ENTRY:
-                for entered in entries.decode(record.tail).attempts:
-                    if entered.id in self._asked:
-                        self._asked[entered.id].entered = entered
-            elif attempt is not None and record.kind == SETTLE:
-                attempt.charged, attempt.exact = record.amount, read_settle(record).exact
-            elif record.kind == VOID:
-                self._asked.pop(record.attempt_id, None)
+            try:
+                self._take(record)
+            except msgspec.DecodeError as error:
+                refuse(f"{record.attempt_id}#{record.seq}", error)
+
+    def _take(self, record: Record) -> None:
+        if record.kind == DISPATCH:
+            tail = read_dispatch(record)
+            asked = _Asked(record.at, record.amount, tail.parts)
+            self._asked[record.attempt_id] = asked
+            asked.note = notes.decode(tail.note)
+        elif record.kind == ENTRY:
+            for entered in entries.decode(record.tail).attempts:
+                if entered.id in self._asked:
+                    self._asked[entered.id].entered = entered
+        elif record.kind == SETTLE:
+            settled = self._asked.get(record.attempt_id)
+            if settled is not None:
+                settled.charged, settled.exact = record.amount, read_settle(record).exact
+        elif record.kind == VOID:
+            self._asked.pop(record.attempt_id, None)
 
     @property
     def open_attempts(self) -> int:
@@ -120,8 +142,8 @@ class Survey:
                 if charges:
                     seq += 1
                     yield seq, Settled(attempt_id, charges, asked.exact, asked.at)
-            if asked.entered is None:
-                note = notes.decode(asked.note)
+            note = asked.note
+            if asked.entered is None and note is not None:
                 first.setdefault(note.request_id, note)
                 requests.setdefault(note.request_id, []).append(_attempt(attempt_id, asked, note))
         for request_id, attempts in requests.items():
