@@ -223,7 +223,7 @@ def size(folder: Path, count: int) -> dict[str, Any]:
         found = {}
         for name, question in questions.items():
             seconds, lines = timed(partial(report, database, question), 5)
-found[name] = {"s": seconds, "lines": len(lines)}
+            found[name] = {"s": seconds, "lines": len(lines)}
         cells = database.rows("SELECT grain, count(*) FROM rollup GROUP BY grain ORDER BY grain")
     return {
         "entries": written,
