@@ -74,7 +74,7 @@ def test_a_new_store_takes_every_step_and_says_so(opened: Open) -> None:
 def test_entries_have_the_columns_that_the_ledger_writes(opened: Open) -> None:
     database = opened()
     for table, columns in (("entry", ENTRY_COLUMNS), ("attempt", ATTEMPT_COLUMNS)):
-        named = ", ".join(f'"{column}"' for column in columns)
+        named = ", ".join(column if column.startswith('"') else f'"{column}"' for column in columns)
         assert database.rows(f"SELECT {named} FROM {table}") == []
 
 

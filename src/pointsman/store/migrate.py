@@ -56,14 +56,13 @@ def newest() -> int:
 
 def applied(database: Database) -> frozenset[int]:
     """The numbers of the steps that a store has taken; none where it is new."""
-    if _has_table(database):
-        taken = {number for (number,) in database.rows("SELECT number FROM migration")}
-    else:
-        taken = set(range(1, _user_version(database) + 1))
-    # A newer Pointsman from before the table, or its file: its highest number is enough to know.
-    if (version := _user_version(database)) > newest():
-        taken.add(version)
-    return frozenset(taken)
+    # First, since another worker may be at it: with its number, its table is there as well.
+    version = _user_version(database)
+    if not _has_table(database):
+        return frozenset(range(1, version + 1))
+    taken = {number for (number,) in database.rows("SELECT number FROM migration")}
+    # Of a newer Pointsman that knew no such table, its highest number is enough to know.
+    return frozenset(taken | {version} if version > newest() else taken)
 
 
 def migrate(database: Database, steps: tuple[Script, ...] | None = None) -> None:

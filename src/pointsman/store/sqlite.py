@@ -8,6 +8,7 @@ what came after the last checkpoint. FULL syncs at every commit.
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ from pointsman.store.session import Session
 _ROWS_OWN = frozenset({sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_TOOBIG})
 _OURS = frozenset({sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISUSE, sqlite3.SQLITE_RANGE})
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_SCHEMA})
+_PAUSE_S = 0.005
 OLDEST = (3, 37)
 """STRICT tables."""
 
@@ -152,7 +154,7 @@ class SqliteDatabase(Session):
             cached_statements=256,
         )
         try:
-            self._connection.execute("PRAGMA journal_mode = WAL")
+            _write_ahead(self._connection, self._busy_s)
             self._connection.execute(f"PRAGMA synchronous = {self._synchronous}")
             self._connection.execute("PRAGMA foreign_keys = ON")  # As PostgreSQL has it.
             self._prepare(self)
@@ -172,6 +174,20 @@ class SqliteDatabase(Session):
     def __repr__(self) -> str:
         state = "closed" if self._connection is None else "open"
         return f"SqliteDatabase({str(self._path)!r}, {state})"
+
+
+def _write_ahead(connection: sqlite3.Connection, busy_s: float) -> None:
+    """Put the file in WAL mode. SQLite does not wait where two do so at once, so we do."""
+    until = time.monotonic() + busy_s
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF not in _BUSY or time.monotonic() > until:
+                raise
+            time.sleep(_PAUSE_S)
+        else:
+            return
 
 
 def _judged(path: Path, error: Exception) -> tuple[StorageError, bool]:
