@@ -1,0 +1,161 @@
+"""Which of a budget's thresholds are reached: each told once in a window.
+
+Where spending jumps over several at once, the highest is told and the others are noted as known:
+three messages about one request help nobody. The last one has two ways to be reached, since a
+strict budget may never be spent to the last cent: it is full, or it has refused a request.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Final, Protocol
+from urllib.parse import unquote
+
+from pointsman.alerts.alert import Alert, Fact
+from pointsman.config.settings_money import Severity
+from pointsman.domain.budgets import Account, Budget, Scope
+from pointsman.domain.money import format_usd
+from pointsman.domain.windows import FOREVER, LENGTHS
+
+
+class Settled(Protocol):
+    """What a treasury tells whenever something was settled: how an account stands in the window
+    from `start` until `until`, as far as its worker knows."""
+
+    @property
+    def budget(self) -> Budget: ...
+    @property
+    def account(self) -> Account: ...
+    @property
+    def spent(self) -> int: ...
+    @property
+    def limit(self) -> int: ...
+    @property
+    def start(self) -> float: ...
+    @property
+    def until(self) -> float: ...
+
+
+def reached(stands: Settled, now: float, *, is_refused: bool = False) -> list[Alert]:
+    """The thresholds that are reached, the highest last; the others are quiet. `now` is in the
+    window, in seconds since the epoch: a window that is over tells nothing more."""
+    budget = stands.budget
+    if stands.until <= now:
+        return []
+    crossed = [
+        at
+        for at in sorted(budget.alert_at)
+        if stands.spent >= amount_at(at, stands.limit) or (is_refused and at <= 1)
+    ]
+    # A refusal may come without any threshold of 1, or with an empty account that is too small.
+    if is_refused and 1.0 not in crossed and budget.alert_at:
+        crossed = sorted([*crossed, 1.0])
+    lasts = stands_for(stands, now)
+    return [
+        Alert(
+            kind="threshold",
+            severity=severity_at(at),
+            key=threshold_key(stands, at),
+            text=_text(stands, at, is_refused),
+            stands_s=lasts,
+            tenant=tenant_of(budget, stands.account[1]),
+            facts=facts_of(stands) | {"threshold": at},
+            is_quiet=at != crossed[-1],
+            repeats=False,
+        )
+        for at in crossed
+    ]
+
+
+def next_amount(budget: Budget, limit: int, spent: int) -> int | None:
+    """What has to be spent for the next threshold; None: there is none above `spent`."""
+    above = (amount_at(at, limit) for at in budget.alert_at)
+    return min((amount for amount in above if amount > spent), default=None)
+
+
+def amount_at(threshold: float, limit: int) -> int:
+    """The least whole amount that is `threshold` of the limit, exactly: 0.8 is eight tenths."""
+    share = Fraction(str(threshold)) * limit
+    return max(1, -(-share.numerator // share.denominator))
+
+
+def severity_at(threshold: float) -> Severity:
+    return "critical" if threshold >= 1 else "warning" if threshold >= 0.8 else "info"
+
+
+def threshold_key(stands: Settled, at: float) -> str:
+    """Of a calendar window its start is part of the name, so that the next one is told anew. A
+    rolling one has no start; its alert stands for a whole window after it was last true."""
+    name, subject = stands.account
+    window = "" if stands.budget.window.rolling else f"|{stands.start:.0f}"
+    return f"threshold|{name}|{subject}|{at:g}{window}"
+
+
+def stands_for(stands: Settled, now: float) -> float:
+    """How long a threshold's alert stands, in seconds."""
+    window = stands.budget.window
+    if window.rolling and window.period != "total":
+        return float(LENGTHS[window.period])
+    return stands.until - now
+
+
+def facts_of(stands: Settled) -> dict[str, Fact]:
+    unit = _SUFFIX[stands.budget.unit]
+    return {
+        "budget": stands.budget.name,
+        "scope": stands.budget.scope,
+        "subject": subject_of(stands.budget, stands.account[1]),
+        "window": str(stands.budget.window),
+        f"spent_{unit}": stands.spent,
+        f"limit_{unit}": stands.limit,
+        "window_start": stands.start,
+        "window_end": None if stands.until >= FOREVER else stands.until,
+    }
+
+
+def whose(budget: Budget, subject: str) -> str:
+    """Whose use a budget's account is, for people: `budget team-month of team north/web`."""
+    if budget.scope in ("everyone", "named"):
+        return f"budget {budget.name}"
+    scope = budget.tag if budget.scope == "tag" else budget.scope
+    return f"budget {budget.name} of {scope} {subject_of(budget, subject)}"
+
+
+def subject_of(budget: Budget, subject: str) -> str:
+    """A subject as people write it."""
+    return unquote(subject) if budget.scope in WITHIN_TENANT else subject
+
+
+def tenant_of(budget: Budget, subject: str) -> str | None:
+    """Whose admins may see an alert about this account."""
+    if budget.tenant is not None:
+        return budget.tenant
+    if budget.scope == "tenant":
+        return subject
+    tenant, slash, _ = subject.partition("/")
+    return unquote(tenant) if slash and budget.scope in WITHIN_TENANT else None
+
+
+def amount_text(budget: Budget, amount: int) -> str:
+    return format_usd(amount) if budget.unit == "nano_usd" else f"{amount:,} {budget.unit}"
+
+
+def _text(stands: Settled, at: float, is_refused: bool) -> str:
+    budget = stands.budget
+    spent, limit = amount_text(budget, stands.spent), amount_text(budget, stands.limit)
+    share = 100 * stands.spent / stands.limit if stands.limit else 100.0
+    what = f"{whose(budget, stands.account[1])} ({budget.window}): {spent} of {limit} are used"
+    if at == 1 and is_refused and stands.spent < stands.limit:
+        return f"{what} ({share:.1f} %), and what was asked for does not fit: refused"
+    return f"{what} ({share:.1f} %)"
+
+
+WITHIN_TENANT: Final[frozenset[Scope]] = frozenset({"team", "app", "user", "key", "tag", "run"})
+"""Scopes whose subjects are a tenant's own: `tenant/subject`, percent-encoded."""
+
+_SUFFIX: Final = {
+    "nano_usd": "nano_usd",
+    "requests": "requests",
+    "tokens": "tokens",
+    "at_once": "at_once",
+}
