@@ -30,7 +30,7 @@ from typing import Final, TypeAlias
 from pointsman.clock import Clock
 from pointsman.errors import ConfigError
 from pointsman.ledger.entries import LedgerEntry
-from pointsman.ledger.shipping import Shipping
+from pointsman.ledger.shipping import Shipping, name_of
 from pointsman.store.database import Database
 from pointsman.store.errors import BadStatement, RowRefused, StorageError, StorageUnavailable
 from pointsman.store.open import Store
@@ -201,9 +201,13 @@ class KeptLedger:
         seq = 0
         if self._log is not None:
             seq = self._next()
-            tail = settle_tail(charges, exact)
-            record = encode(SETTLE, self._epoch, seq, at, charged_nano, attempt_id, tail)
-            self._log.put(seq, record)
+            try:
+                tail = settle_tail(charges, exact)
+                record = encode(SETTLE, self._epoch, seq, at, charged_nano, attempt_id, tail)
+                self._log.put(seq, record)
+            except _UNSAYABLE:
+                self.unlogged += 1
+                seq = 0
         if charges:
             self._queue_up(seq, Settled(attempt_id, tuple(charges), exact, at))
 
@@ -370,9 +374,7 @@ class KeptLedger:
             for item in batch:
                 self._store([item])
             return
-        [(_, what)] = batch
-        name = what.request_id if isinstance(what, LedgerEntry) else what.attempt_id
-        self._refuse(name, error)
+        self._refuse(name_of(batch[0]), error)
 
     def _refuse(self, name: str, error: Exception) -> None:
         self._lose(1)

@@ -9,13 +9,15 @@ it could: an entry's request and a charge's attempt are taken once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
+from itertools import islice
 from typing import Final, Protocol
 
 from pointsman.ledger.entries import LedgerEntry
 from pointsman.ledger.write import Repeated, insert, unknown
 from pointsman.store.database import Database
+from pointsman.store.errors import RowRefused
 from pointsman.wal.folder import Owner
 from pointsman.wal.replay import Item, Settled
 
@@ -121,3 +123,33 @@ class Shipping:
     def _move(self, database: Database, owner: Owner, before: int, last: int) -> None:
         if database.run(_MOVE, (last, owner.worker, before)) != 1:
             raise AssertionError(f"{owner.worker}: its row was locked, and yet it has moved")
+
+
+Refuse = Callable[[str, Exception], object]
+"""Told of what the store will never take: which request or attempt, and why."""
+
+
+def ship_all(
+    shipping: Shipping, database: Database, items: Iterable[Item], rows: int, refuse: Refuse
+) -> int:
+    """Tell everything, `rows` at a time, and return how much that was. Raises StorageError."""
+    count = 0
+    source = (item for item in items if not 0 < item[0] <= shipping.told)
+    while batch := list(islice(source, rows)):
+        count += len(batch)
+        try:
+            shipping.ship(database, batch)
+        except RowRefused:
+            for item in batch:
+                try:
+                    shipping.ship(database, [item])
+                except RowRefused as error:
+                    refuse(name_of(item), error)
+                    count -= 1
+    return count
+
+
+def name_of(item: Item) -> str:
+    """What an item is of, for the log."""
+    _, what = item
+    return what.request_id if isinstance(what, LedgerEntry) else what.attempt_id

@@ -11,8 +11,9 @@ Theory. Of each attempt the log has a DISPATCH, unless nobody was asked. Then
 5. a SETTLE, but no ENTRY: the worker died before the request's end. The charge is known.
 
 For each request of 4 and 5 one entry is made of all its attempts that are in no ENTRY, with the
-error code `crashed`. All of this follows from the log alone, in an order of its own, so that who
-repeats it after another death comes to the same items with the same numbers.
+error code `crashed`. All of this follows from the log alone, and each entry and charge is taken
+once by its request's or attempt's id: so it may be told again after another death, and where the
+store has heard the truth from the dead worker's memory, that stays.
 """
 
 from __future__ import annotations
@@ -132,23 +133,20 @@ class Survey:
         return sum(attempt.entered is None for attempt in self._asked.values())
 
     def unsaid(self) -> Iterator[Item]:
-        """What the log leaves open, numbered on from its last record."""
-        seq = self.last_seq
+        """What the log leaves open; without numbers, as no record says it."""
         requests: dict[str, list[Attempt]] = {}
         first: dict[str, notes.Note] = {}
         for attempt_id, asked in self._asked.items():
             if asked.charged is None:
                 asked.charged, asked.exact, charges = _guess(asked)
                 if charges:
-                    seq += 1
-                    yield seq, Settled(attempt_id, charges, asked.exact, asked.at)
+                    yield 0, Settled(attempt_id, charges, asked.exact, asked.at)
             note = asked.note
             if asked.entered is None and note is not None:
                 first.setdefault(note.request_id, note)
                 requests.setdefault(note.request_id, []).append(_attempt(attempt_id, asked, note))
         for request_id, attempts in requests.items():
-            seq += 1
-            yield seq, _entry(first[request_id], tuple(attempts))
+            yield 0, _entry(first[request_id], tuple(attempts))
 
 
 def _guess(asked: _Asked) -> tuple[int, bool, tuple[tuple[int, int, int], ...]]:
