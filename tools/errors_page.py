@@ -28,7 +28,11 @@ OWN: tuple[tuple[str, str], ...] = (
         "provider could answer",
     ),
     ("AuthenticationFailed", "no key (`missing_api_key`) or an unknown one"),
-    ("PermissionDenied", "a key that may not use this route or deployment"),
+    (
+        "PermissionDenied",
+        "a key that may not use this route or deployment, or that draws on a budget which does "
+        "not exist (`unknown_budget`)",
+    ),
     (
         "UnknownModel",
         "a `model` that is no route, alias or deployment; the nearest names are suggested",
@@ -41,18 +45,24 @@ OWN: tuple[tuple[str, str], ...] = (
     ),
     (
         "NoCandidate",
-        "hard constraints, or what is left of `max_cost_usd`, leave nobody; the message says which",
+        "hard constraints, or what is left of `max_cost_usd`, leave nobody; the message says "
+        "which; `unpriced_model` where a budget counts the request and the price is unknown",
     ),
     (
         "RateLimited",
-        "more requests of one API key at once than its own `max_in_flight`; the message names the "
-        "key; with Retry-After",
+        "a rate is used up, or more requests of one API key are under way than its own "
+        "`max_in_flight`; the message says whose it is, `param` which; with Retry-After",
     ),
-    ("BudgetExhausted", "a spending limit is used up"),
+    (
+        "BudgetExhausted",
+        "less is left in a budget than the answer may cost; the message says whose it is, `param` "
+        "which; with Retry-After where room comes back within a day",
+    ),
     (
         "Overloaded",
         "more than `server.max_in_flight` at once, too late a worker (both with Retry-After), "
-        "or shutting down (`draining`)",
+        "shutting down (`draining`), or budgets that cannot be read or logged "
+        "(`storage_unavailable`, with Retry-After)",
     ),
     (
         "DeadlineExceeded",

@@ -20,7 +20,9 @@ from pointsman.pipeline.build import DeploymentStack, deployment_stack
 from pointsman.pipeline.call import Call
 from pointsman.pipeline.dispatch import Dispatch
 from pointsman.pipeline.service import Reply
+from pointsman.routing.estimate import worst_cost
 from pointsman.routing.retries import UNLIMITED, RetrySource
+from pointsman.routing.signals import COLD
 from pointsman.routing.spec import FallbackSpec, HedgeSpec, PolicySpec
 from pointsman.testing.clock import FakeClock, settle
 from pointsman.testing.services import (
@@ -165,6 +167,13 @@ class House:
         await self.clock.run_for(seconds)
         assert task.done(), "it still waits"
         return await task
+
+    def worst_nano(self) -> int:
+        """The most one attempt may cost."""
+        features = self.dispatch.features(make_call(self.clock))
+        most = worst_cost(features, self.route.deployments[0], COLD)
+        assert most is not None
+        return most
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:

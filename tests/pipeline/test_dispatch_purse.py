@@ -25,7 +25,7 @@ IN, OUT = 1_000, 2_000
 
 def worst(house: House) -> int:
     """The most one attempt may cost."""
-    return house.dispatch.features(make_call(house.clock)).input_tokens * IN + 100 * OUT
+    return house.worst_nano()
 
 
 def limited(nano: int) -> RouteOptions:

@@ -31,7 +31,6 @@ from pointsman.routing.plan import Failed
 from pointsman.routing.retries import RetryBudget
 from pointsman.routing.spec import FallbackSpec, HedgeSpec
 from pointsman.testing.clock import FakeClock, settle
-from pointsman.testing.services import make_call
 
 FREELY = HedgeSpec(enabled=True, share=1.0, spend_share=1.0)
 """Hedges after max(1.5 * p95, 1 s); with the p95 of `warm` after exactly a second."""
@@ -286,8 +285,7 @@ async def test_a_hedge_that_cannot_begin_in_time_is_not_made(clock: FakeClock) -
 
 async def test_the_purse_has_to_grant_it(clock: FakeClock) -> None:
     house = hedged(clock, {"slow": [Does(5.0)] * 2, "quick": []})
-    tokens = house.dispatch.features(make_call(clock)).input_tokens
-    one = tokens * 1_000 + 100 * 2_000
+    one = house.worst_nano()
     assert await answered(house, options=RouteOptions(max_cost_nano=2 * one - 1)) == "slow"
     assert await answered(house, options=RouteOptions(max_cost_nano=2 * one)) == "quick"
 

@@ -138,9 +138,9 @@ CASES: list[tuple[str, dict[str, object], dict[str, object], DeploymentState, Co
         Constraints(declared_tiers=("local",)),
         "the caller declared it sensitive",
     ),
-    # 1,000 in and at most 500 out: $0.001 + $0.005.
-    ("max_cost", {"max_cost_nano": 6_000_000}, {}, COLD, Constraints(), ""),
-    ("max_cost", {"max_cost_nano": 5_999_999}, {}, COLD, Constraints(), "with 500 tokens out"),
+    # At most 4,000 and 64 in, and 500 out: $0.004064 + $0.005.
+    ("max_cost", {"max_cost_nano": 9_064_000}, {}, COLD, Constraints(), ""),
+    ("max_cost", {"max_cost_nano": 9_063_999}, {}, COLD, Constraints(), "with 500 tokens out"),
     ("max_cost", {}, {}, COLD, Constraints(max_cost_nano=5_000_000), "the limit is $0.005"),
     # The smaller of both limits holds.
     (
@@ -163,6 +163,16 @@ CASES: list[tuple[str, dict[str, object], dict[str, object], DeploymentState, Co
     (
         "max_cost",
         {"max_cost_nano": 10**12},
+        {"price": None},
+        COLD,
+        Constraints(),
+        "its price is unknown",
+    ),
+    ("budget", {"budget_nano": 20_000_000}, {}, COLD, Constraints(), ""),
+    ("budget", {"budget_nano": 5_999_999}, {}, COLD, Constraints(), "are left in a budget"),
+    (
+        "budget",
+        {"budget_nano": 10**12},
         {"price": None},
         COLD,
         Constraints(),
@@ -347,6 +357,7 @@ SPECIAL: list[tuple[dict[str, object], Constraints]] = [
     ({"residency": "eu"}, Constraints()),
     ({"sensitive": "pii"}, Constraints()),
     ({"max_cost_nano": 0}, Constraints()),
+    ({"budget_nano": 0}, Constraints()),
     ({}, Constraints(residency="eu")),
     ({}, Constraints(max_cost_nano=0)),
     ({}, Constraints(max_first_content_s=0.0)),

@@ -103,7 +103,7 @@ class Account:
         baseline = None
         if self._baseline is not None and self._baseline.price is not None and outcome is not None:
             baseline = self._baseline.price.cost(usage)
-        tags = {**call.caller.tags, **call.options.tags}
+        tags = call.tags
         first_started = trail.attempts[-1].started_s if trail.attempts else 0.0
         self._keep(
             LedgerEntry(

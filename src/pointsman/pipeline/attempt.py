@@ -1,13 +1,11 @@
 """Asking: one attempt under way, and what is written down of it.
 
 An attempt is noted once, when its end is known: when it failed, was called off, or when its reply
-closed. Then the call's trail has it and its purse is settled.
+closed. Then the call's trail has it and its bill is settled.
 """
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Callable
 
 from pointsman.clock import Clock
@@ -15,21 +13,20 @@ from pointsman.domain.outcome import Outcome, OutcomeKind
 from pointsman.domain.usage import NO_USAGE, Usage
 from pointsman.errors import DeadlineExceeded, InvalidRequest, ProviderFailure, Rejected
 from pointsman.ledger.entries import Attempt
+from pointsman.pipeline.bill import Bill
 from pointsman.pipeline.build import DeploymentStack
 from pointsman.pipeline.call import Call
 from pointsman.pipeline.service import Reply
 from pointsman.routing.plan import Failed
 
-_log = logging.getLogger("pointsman")
-
 
 class Asking:
-    """One attempt. `worst_nano` is the most it may cost, for the call's purse; `told` hears of
-    the attempt when it is noted."""
+    """One attempt. `bill` is None where nothing limits what it may cost; `told` hears of the
+    attempt when it is noted."""
 
     __slots__ = (
-        *("_clock", "_is_lost", "_started", "_told"),
-        *("call", "is_hedge", "noted", "stack", "worst_nano"),
+        *("_bill", "_clock", "_is_lost", "_started", "_told"),
+        *("call", "is_hedge", "noted", "stack"),
     )
 
     def __init__(
@@ -38,16 +35,16 @@ class Asking:
         stack: DeploymentStack,
         clock: Clock,
         *,
-        worst_nano: int = 0,
+        bill: Bill | None = None,
         is_hedge: bool = False,
         told: Callable[[Attempt], None] | None = None,
     ) -> None:
         self.call = call
         self.stack = stack
-        self.worst_nano = worst_nano
         self.is_hedge = is_hedge
         self.noted: Attempt | None = None
         """What was written down; None until its end, and where nobody was called."""
+        self._bill = bill
         self._clock = clock
         self._told = told
         self._started = 0.0
@@ -68,18 +65,20 @@ class Asking:
     async def run(self) -> Reply | Failed:
         """Answer, committed, or say how it failed. Raises what no other deployment would better:
         InvalidRequest, DeadlineExceeded."""
-        call, clock = self.call, self._clock
+        call, clock, bill = self.call, self._clock, self._bill
+        if bill is not None:
+            try:
+                await bill.hold(call)
+            except Rejected as refusal:
+                return Failed(self.name, refusal, clock.now())
         self._started = clock.now()
-        purse = call.trail.purse
-        if purse is not None:
-            purse.hold(self.worst_nano)
         unreported = Usage(input=call.expected_tokens[0], estimated=True)
         try:
             reply = await self.stack.service(call)
         except Rejected as error:
             # Our own layers refused: nobody was called, nothing is in the ledger.
-            if purse is not None:
-                purse.settle(self.worst_nano, 0)
+            if bill is not None:
+                bill.void()
             return Failed(self.name, error, clock.now())
         except ProviderFailure as failure:
             usage = unreported if failure.maybe_billed else NO_USAGE
@@ -91,7 +90,8 @@ class Asking:
         except DeadlineExceeded as error:
             self._note("timeout", unreported, detail=error.message)
             raise
-        except asyncio.CancelledError:
+        except BaseException:
+            # Called off; or a mistake of ours, and then too somebody may have been asked.
             self._note("abandoned", unreported)
             raise
         reply.on_close(self._closed)
@@ -127,6 +127,10 @@ class Asking:
     ) -> None:
         call, deployment = self.call, self.stack.deployment
         price = deployment.price
+        cost = None if price is None else price.cost(usage)
+        charged = None
+        if self._bill is not None:
+            charged = self._bill.settle(call, usage, cost, is_known=is_known)
         attempt = self.noted = Attempt(
             deployment=deployment.name,
             provider=deployment.provider,
@@ -134,7 +138,7 @@ class Asking:
             tier=deployment.tier,
             outcome=kind,
             usage=usage,
-            cost_nano=None if price is None else price.cost(usage),
+            cost_nano=cost,
             price_version="" if price is None else price.version,
             started_s=self._started - call.started,
             seconds=self._clock.now() - self._started,
@@ -143,33 +147,11 @@ class Asking:
             detail=detail[:300],
             hedge=self.is_hedge,
             id=call.attempt_id,
+            charged_nano=None if charged == cost else charged,
         )
         call.trail.attempts.append(attempt)
-        if call.trail.purse is not None:
-            self._settle(attempt, is_known)
         if self._told is not None:
             self._told(attempt)
-
-    def _settle(self, attempt: Attempt, is_known: bool) -> None:
-        # 1. not billed: all of it comes back. 2. answered: what it cost. 3. nobody knows: the
-        # whole hold stays, for what a model thought unseen is billed as well.
-        purse = self.call.trail.purse
-        assert purse is not None
-        cost = attempt.cost_nano or 0
-        if attempt.usage is NO_USAGE:
-            cost = 0
-        elif not is_known:
-            cost = max(cost, self.worst_nano)
-        purse.settle(self.worst_nano, cost)
-        if cost > self.worst_nano:
-            _log.warning(
-                "purse.exceeded request=%s deployment=%s cost_nano=%d worst_nano=%d limit_nano=%d",
-                self.call.id,
-                attempt.deployment,
-                cost,
-                self.worst_nano,
-                purse.limit_nano,
-            )
 
     def __repr__(self) -> str:
         return f"Asking({self.name}{', hedge' if self.is_hedge else ''})"

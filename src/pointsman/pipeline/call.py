@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import msgspec
 
 from pointsman.domain.call import Caller, Timeouts
 from pointsman.domain.request import Request, RouteOptions
 from pointsman.ledger.entries import Attempt
 from pointsman.pipeline.purse import Purse
+from pointsman.pipeline.treasury import Standing
 from pointsman.routing.decision import Decision
 
 
@@ -15,13 +18,15 @@ class Trail:
     """The notebook of one call: `Dispatch` writes it, those above read it, also when the call
     was cancelled and there is neither reply nor error to hang the attempts on."""
 
-    __slots__ = ("attempts", "decision", "purse")
+    __slots__ = ("attempts", "decision", "purse", "standing")
 
     def __init__(self) -> None:
         self.decision: Decision | None = None
         self.attempts: list[Attempt] = []
         self.purse: Purse | None = None
         """What the whole call may cost; None where it has no limit."""
+        self.standing: Callable[[], tuple[Standing, ...]] | None = None
+        """What is left of the caller's rates and budgets; None where nothing is counted."""
 
 
 class Call(msgspec.Struct, frozen=True, gc=False):
@@ -53,3 +58,9 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     panic: bool = False
     """Every deployment is out and this call may try all the same: breakers let it through."""
     trail: Trail = msgspec.field(default_factory=Trail)
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """What it counts under; what its key says, the request cannot change."""
+        fixed, said = self.caller.tags, self.options.tags
+        return {**said, **fixed} if said and fixed else said or fixed

@@ -133,6 +133,10 @@ class Choice:
             # who are late by it may try; `next_step` looks at their medians.
             ample = replace(features, remaining_s=float("inf"))
             decision = self.consider(ample, self._rng, turn, call.avoid)
+        if not decision.candidates and any(each.filter == "budget" for each in decision.rejected):
+            # What is left was said some time ago: who asks for it knows, and is told whose it is.
+            ample = replace(features, budget_nano=None)
+            decision = self.consider(ample, self._rng, turn, call.avoid)
         call.trail.decision = decision
         if not decision.candidates:
             return None

@@ -12,17 +12,19 @@ from msgspec.structs import replace
 from pointsman.clock import Clock
 from pointsman.config.settings import Route
 from pointsman.domain.deployment import Deployment
-from pointsman.errors import InvalidRequest, Unsupported
 from pointsman.ledger.entries import Attempt
 from pointsman.pipeline.attempt import Asking
+from pointsman.pipeline.bill import Bill
 from pointsman.pipeline.breaker import Random
 from pointsman.pipeline.build import DeploymentStack
 from pointsman.pipeline.call import Call
 from pointsman.pipeline.choice import Choice, Chosen
 from pointsman.pipeline.hedge import Hedge
+from pointsman.pipeline.holding import Holding
 from pointsman.pipeline.purse import Purse
+from pointsman.pipeline.refused import final_refusal, unpaid, unsupported
 from pointsman.pipeline.service import Reply
-from pointsman.routing.estimate import worst_cost
+from pointsman.routing.estimate import expected_cost, longest_answer, worst_cost
 from pointsman.routing.failover import GiveUp, Wait, next_step, retry_cost
 from pointsman.routing.hedging import second_choice
 from pointsman.routing.plan import AMPLE, Failed, Plan
@@ -41,20 +43,29 @@ class Dispatch:
         rng: Random,
         retries: RetrySource,
         new_attempt_id: Callable[[], str],
+        holding: Holding | None = None,
     ) -> None:
         self.route = route
         self.choice = choice = Choice(route, stacks, clock, rng)
         self.policy = choice.policy
-        self.features = choice.features
         self.consider = choice.consider
         self._stacks = stacks
         self._clock = clock
         self._rng = rng
         self._retries = retries
         self._new_attempt_id = new_attempt_id
+        self._holding = holding
         own = tuple(each.name for each in route.deployments)
         self._hedge = Hedge(route.hedge, stacks, own, clock) if route.hedge.enabled else None
         self._bound_nano = choice.policy.constraints.max_cost_nano
+
+    def features(self, call: Call) -> RequestFeatures:
+        """What a policy may know of the request, and of the money that there is for it."""
+        features = self.choice.features(call)
+        if self._holding is None:
+            return features
+        left = self._holding.affordable_nano(call)
+        return features if left is None else replace(features, budget_nano=left)
 
     async def __call__(self, call: Call) -> Reply:
         clock, choice = self._clock, self.choice
@@ -85,7 +96,7 @@ class Dispatch:
                 await choice.hold(step.seconds)
                 continue
             if isinstance(step, GiveUp):
-                raise _unsupported(failures) or step.error
+                raise unsupported(failures) or unpaid(failures) or step.error
             if step.cost > 0:
                 retries.spend(step.cost, now)
             if step.backoff_s > 0:
@@ -97,10 +108,13 @@ class Dispatch:
                 panic=chosen.in_panic,
                 attempt_id=self._new_attempt_id(),
             )
+            before = len(failures)
             reply = await self._ask(attempt, chosen, step.deployment, failures, tenant)
             if reply is not None:
                 choice.has_read(reply.deployment, features)
                 return reply
+            if (refusal := final_refusal(failures[before:])) is not None:
+                raise refusal
 
     async def _ask(
         self,
@@ -149,10 +163,24 @@ class Dispatch:
         is_hedge: bool = False,
     ) -> Asking:
         stack = self._stacks[deployment.name]
-        worst = 0
-        if call.trail.purse is not None:
-            worst = worst_cost(chosen.features, deployment, stack.state()) or 0
-        return Asking(call, stack, self._clock, worst_nano=worst, is_hedge=is_hedge, told=told)
+        purse, holding = call.trail.purse, self._holding
+        if purse is None and holding is None:
+            return Asking(call, stack, self._clock, is_hedge=is_hedge, told=told)
+        features, state = chosen.features, stack.state()
+        if purse is not None or (holding is not None and holding.is_strict(call, deployment)):
+            # What is paid for is said to the provider, where the client states no longest answer.
+            most = longest_answer(features, deployment)
+            call = replace(call, most_tokens=most or None)
+        bill = Bill(
+            deployment,
+            worst_cost(features, deployment, state),
+            expected_cost(features, deployment, state),
+            sum(call.expected_tokens),
+            purse=purse,
+            holding=holding,
+            is_hedge=is_hedge,
+        )
+        return Asking(call, stack, self._clock, bill=bill, is_hedge=is_hedge, told=told)
 
     def _open_purse(self, call: Call, features: RequestFeatures) -> None:
         """Give the call its purse, where the caller or the route limits what it may cost."""
@@ -163,14 +191,6 @@ class Dispatch:
     def __repr__(self) -> str:
         hedge = "" if self._hedge is None else f", {self._hedge!r}"
         return f"Dispatch({self.choice!r}{hedge})"
-
-
-def _unsupported(failures: Sequence[Failed]) -> InvalidRequest | None:
-    """The request's own fault, where no deployment's dialect could say it."""
-    errors = [failed.error for failed in failures]
-    if not errors or not all(isinstance(error, Unsupported) for error in errors):
-        return None
-    return InvalidRequest(errors[-1].message, param=errors[-1].param)
 
 
 def _is_last(plan: Plan, failures: Sequence[Failed]) -> bool:

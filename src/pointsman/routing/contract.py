@@ -191,7 +191,41 @@ UNAVAILABLE: Final = EndRow(
     "while the retry budget lasts",
     True,
 )
-ENDS: Final = (MIXED, LATE, COOLING, UNAVAILABLE)
+BUDGET: Final = EndRow(
+    "a budget has less left than the longest answer may cost",
+    402,
+    "budget_exceeded",
+    "no",
+    True,
+)
+RATE: Final = EndRow(
+    "a rate that the request has to keep is used up, or as many are under way as may be",
+    429,
+    "rate_limited",
+    "yes",
+    True,
+)
+UNKNOWN_BUDGET: Final = EndRow(
+    "the key draws on a budget that does not exist", 403, "unknown_budget", "no"
+)
+UNPRICED: Final = EndRow(
+    "a budget counts the request, and no deployment that may answer has a known price",
+    400,
+    "unpriced_model",
+    "no",
+)
+STORAGE: Final = EndRow(
+    "what was granted of the budgets is used up and their store does not answer, or the "
+    "write-ahead log cannot be written",
+    503,
+    "storage_unavailable",
+    "yes",
+    True,
+)
+ENDS: Final = (
+    *(MIXED, LATE, COOLING, UNAVAILABLE),
+    *(BUDGET, RATE, UNKNOWN_BUDGET, UNPRICED, STORAGE),
+)
 
 
 class StreamRow(msgspec.Struct, frozen=True):

@@ -210,6 +210,27 @@ def max_cost(
     )
 
 
+def budget(
+    features: RequestFeatures,
+    deployment: Deployment,
+    state: DeploymentState,
+    constraints: Constraints,
+) -> str | None:
+    """Leave out what could cost more than is left in a budget that asks for cheaper answers."""
+    left = features.budget_nano
+    if left is None:
+        return None
+    worst = worst_cost(features, deployment, state)
+    if worst is None:
+        return f"its price is unknown and {format_usd(left)} are left in a budget"
+    if worst <= left:
+        return None
+    return (
+        f"may cost {format_usd(worst)} with {longest_answer(features, deployment):,} tokens out, "
+        f"{format_usd(left)} are left in a budget"
+    )
+
+
 def deadline(
     features: RequestFeatures,
     deployment: Deployment,
@@ -269,6 +290,7 @@ FILTERS: Final[Mapping[str, Filter]] = {
     "residency": residency,
     "sensitive": sensitive,
     "max_cost": max_cost,
+    "budget": budget,
     "max_first_content": max_first_content,
     "healthy": healthy,
     "slots": slots,
@@ -288,6 +310,7 @@ ASKED: Final[Mapping[str, Asked]] = {
     "max_cost": lambda features, demands: (
         features.max_cost_nano is not None or demands.max_cost_nano is not None
     ),
+    "budget": lambda features, _: features.budget_nano is not None,
     "max_first_content": lambda _, demands: demands.max_first_content_s is not None,
 }
 """Filters that only some requests need; the others always run."""
@@ -300,6 +323,7 @@ def is_usual(features: RequestFeatures, demands: Constraints) -> bool:
         and not features.sensitive
         and not features.residency
         and features.max_cost_nano is None
+        and features.budget_nano is None
         and demands.max_cost_nano is None
         and demands.max_first_content_s is None
         and demands.rule_tiers is None

@@ -15,6 +15,29 @@ Task = Literal[
 ]
 
 
+class Besides(msgspec.Struct, frozen=True, gc=False):
+    """What a request may cause besides its text, for the bound of its cost (upper.py).
+
+    choices: answers asked for. images: how many. sound: the most tokens of it. tier: the tier of
+    service asked for, "" for the standard one. searches: web searches that the provider may make.
+    is_open: it may read more than was sent: files, or what it finds. has_tools: tools or a schema
+    come with it. caches: how long it asks a provider to keep its input, "", "5m" or "1h".
+    """
+
+    choices: int = 1
+    images: int = 0
+    sound: int = 0
+    tier: str = ""
+    searches: int = 0
+    is_open: bool = False
+    has_tools: bool = False
+    caches: Literal["", "5m", "1h"] = ""
+
+
+PLAIN: Final = Besides()
+"""Of a request that is nothing but text."""
+
+
 class RequestFeatures(msgspec.Struct, frozen=True, gc=False):
     """What is known of a request before it is sent. Tokens are the estimator's, see tokens.py.
 
@@ -22,7 +45,9 @@ class RequestFeatures(msgspec.Struct, frozen=True, gc=False):
     0 where it states none (estimate.longest_answer then asks the deployment).
     `needs` are capabilities the request's own content makes hard constraints. `language` is an
     ISO 639-1 code or "und". `sensitive` names what was found ("secret", "pii"), or "declared"
-    where the caller said so, "" for nothing. `upper_tokens` bounds the input from above.
+    where the caller said so, "" for nothing. `upper_tokens` bounds the input from above as far as
+    it is text, `sent_bytes` are those of the body without its files, and `besides` is what else
+    may be charged for.
     """
 
     input_tokens: int
@@ -37,10 +62,14 @@ class RequestFeatures(msgspec.Struct, frozen=True, gc=False):
     residency: str | None = None
     allow: tuple[str, ...] | None = None
     max_cost_nano: int | None = None
+    budget_nano: int | None = None
+    """What is left in budgets that let a cheaper deployment answer; None where there is none."""
     remaining_s: float = float("inf")
     session: str | None = None
     tags: Mapping[str, str] = msgspec.field(default_factory=dict)
     upper_tokens: int | None = None
+    sent_bytes: int = 0
+    besides: Besides = PLAIN
     beginning: tuple[bytes, ...] = ()
     """What the request begins with, as affinity.chain_of tells it; () on routes without."""
     read_by: tuple[str, int] | None = None

@@ -21,6 +21,7 @@ from pointsman.errors import DeadlineExceeded, Overloaded, PointsmanError
 from pointsman.pipeline.call import Call
 from pointsman.pipeline.service import Reply
 from pointsman.server.exchange import ClientGone, Exchange
+from pointsman.server.left import left_headers
 from pointsman.server.options import Asked, take_options
 
 EVENT_STREAM = b"text/event-stream; charset=utf-8"
@@ -28,6 +29,10 @@ STREAM_HEADERS = ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")
 """The second one tells nginx not to hold a stream back."""
 
 GONE = "client_closed"
+
+LONGEST_WAIT_S = 86_400.0
+"""No client is told to come back after more than a day: a budget of the month has its next window
+in the message."""
 
 INLINE_BYTES = 256 * 1024
 """Larger bodies are parsed on a thread beside the event loop: some 2 to 10 ms for each MB that
@@ -206,7 +211,7 @@ class Endpoints:
         except PointsmanError as error:
             if exchange.started:
                 raise
-            headers = [*error_headers(error), *_trail(call, 0), *_cost(call)]
+            headers = [*error_headers(error), *_trail(call, 0), *_cost(call), *_left(call)]
             exchange.respond(error.status, dialect.render_error(error, call.id), headers)
         finally:
             exchange.watch(None)
@@ -217,7 +222,7 @@ class Endpoints:
             assert reply.chat is not None and isinstance(call.request, ChatRequest)
             body = dialect.render_reply(reply.chat, call.request)
         reply.close()  # Settle first: the headers tell what it cost.
-        exchange.respond(200, body, [*_headers(call, reply), *_cost(call)])
+        exchange.respond(200, body, [*_headers(call, reply), *_cost(call), *_left(call)])
 
     async def _stream(self, exchange: Exchange, call: Call, reply: Reply, dialect: Dialect) -> None:
         encoder: Encoder | None = None
@@ -225,7 +230,8 @@ class Endpoints:
             assert isinstance(call.request, ChatRequest)
             encoder = dialect.encoder(call.request)
         write = exchange.write
-        exchange.start(200, (*STREAM_HEADERS, *_headers(call, reply)), EVENT_STREAM)
+        headers = (*STREAM_HEADERS, *_headers(call, reply), *_left(call))
+        exchange.start(200, headers, EVENT_STREAM)
         try:
             async for piece in reply:
                 if isinstance(piece, bytes):
@@ -294,6 +300,11 @@ def _headers(call: Call, reply: Reply) -> list[tuple[bytes, bytes]]:
     return headers
 
 
+def _left(call: Call) -> list[tuple[bytes, bytes]]:
+    standing = call.trail.standing
+    return [] if standing is None else left_headers(standing())
+
+
 def _cost(call: Call) -> list[tuple[bytes, bytes]]:
     total = 0
     for attempt in call.trail.attempts:
@@ -306,9 +317,10 @@ def _cost(call: Call) -> list[tuple[bytes, bytes]]:
 def error_headers(error: PointsmanError) -> list[tuple[bytes, bytes]]:
     """Headers by which a client's SDK knows whether and when to try again."""
     headers = [(b"x-should-retry", b"true" if error.should_retry else b"false")]
-    if error.retry_after_s is not None and not isinstance(error, DeadlineExceeded):
-        seconds = max(1, -int(-error.retry_after_s // 1))
+    wait_s = error.retry_after_s
+    if wait_s is not None and wait_s <= LONGEST_WAIT_S and not isinstance(error, DeadlineExceeded):
+        seconds = max(1, -int(-wait_s // 1))
         headers.append((b"retry-after", str(seconds).encode()))
         # Whole seconds would bring all back at once; both SDKs read this one first.
-        headers.append((b"retry-after-ms", str(max(1000, int(error.retry_after_s * 1e3))).encode()))
+        headers.append((b"retry-after-ms", str(max(1000, int(wait_s * 1e3))).encode()))
     return headers
