@@ -20,7 +20,7 @@ from pointsman.config.settings import (
     Route,
     Settings,
 )
-from pointsman.dialects.registry import DIALECTS
+from pointsman.dialects.registry import dialect_of
 from pointsman.domain.deployment import Deployment
 from pointsman.ledger.entries import LedgerEntry, LedgerStore
 from pointsman.ledger.hours import requests_by_hour
@@ -76,7 +76,7 @@ def stack_of(
     upstream = Upstream(
         deployment,
         provider,
-        DIALECTS[deployment.dialect],
+        dialect_of(deployment.dialect, deployment.billing),
         parts.transport,
         parts.clock,
         keys,

@@ -127,7 +127,8 @@ def preload_text(preload: PreloadSettings | None) -> str | None:
 
 
 def _usd(rates: Rates) -> dict[str, float]:
-    return {name: float(to_usd(nano)) for name, nano in structs.asdict(rates).items()}
+    lines = structs.asdict(rates).items()
+    return {name: float(to_usd(nano)) for name, nano in lines if nano is not None}
 
 
 def _route(route: Route, settings: Settings) -> Description:

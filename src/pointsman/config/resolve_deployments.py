@@ -11,6 +11,7 @@ from pointsman.config.problems import Path, shown, suggest
 from pointsman.config.resolve_providers import Found
 from pointsman.config.schema_models import DeploymentBlock, PriceBlock, RatesBlock
 from pointsman.config.word_checks import check_capabilities
+from pointsman.domain.billing import billing_of
 from pointsman.domain.deployment import Deployment, Limits
 from pointsman.domain.money import from_usd
 from pointsman.domain.usage import FREE, Price, Rates
@@ -104,6 +105,7 @@ def _resolve(item: Named, found: Found, desk: Desk) -> Deployment:
         adaptive=block.adaptive,
         refuses=found.settings.refuses,
         tags=frozenset(block.tags),
+        billing=billing_of(found.facts_as),
     )
 
 

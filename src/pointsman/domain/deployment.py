@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from pointsman.domain.billing import ANY, BillingRule
 from pointsman.domain.usage import Price
 
 Tier = Literal["frontier", "workhorse", "local"]
@@ -68,3 +69,5 @@ class Deployment(msgspec.Struct, frozen=True):
     """Request fields that this provider answers with an error, though others of its dialect
     take them: `stream_options`, `max_completion_tokens`."""
     tags: frozenset[str] = msgspec.field(default_factory=frozenset)
+    billing: BillingRule = ANY
+    """How its provider reports what it bills."""

@@ -1,6 +1,7 @@
-"""Expect what an attempt costs and how long it takes: for filters, scores and reservations.
+"""Expect what an attempt costs and how long it takes: for filters and scores.
 
-One estimate everywhere: what `decide` compares is what a budget reserves and `explain` prints.
+One estimate everywhere: what `decide` compares is what tight budgets reserve and `explain` prints.
+The bound that strict ones reserve is in `upper.py`, and may be had from here as well.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from typing import Final
 from pointsman.domain.deployment import Deployment, Tier
 from pointsman.domain.money import MILLION
 from pointsman.routing.signals import DeploymentState, RequestFeatures, size_of
-
-UNSTATED_OUTPUT: Final = 4096
-"""Longest answer assumed where neither the client nor the deployment states one."""
+from pointsman.routing.upper import UNSTATED_OUTPUT as UNSTATED_OUTPUT
+from pointsman.routing.upper import longest_answer as longest_answer
+from pointsman.routing.upper import model_tokens as model_tokens
+from pointsman.routing.upper import upper_usage as upper_usage
+from pointsman.routing.upper import worst_cost as worst_cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,25 +42,6 @@ second and reading at some twenty thousand tokens a second; our own placement. T
 sizes that were not measured, and hold for all deployments alike."""
 
 
-def model_tokens(features: RequestFeatures, state: DeploymentState) -> int:
-    """Input tokens as this model counts them."""
-    scale = state.token_scale
-    tokens = features.input_tokens
-    return tokens if scale == 1.0 else int(tokens * scale) + 1
-
-
-def longest_answer(features: RequestFeatures, deployment: Deployment) -> int:
-    """The most tokens an answer can have: what the client allows, else the deployment's default,
-    else its limit, else UNSTATED_OUTPUT; never above its limit. Embeddings have none."""
-    if "embeddings" in features.needs:
-        return 0
-    limit = deployment.limits.output_tokens
-    stated = features.max_output_tokens or deployment.default_max_tokens
-    if stated is None:
-        return UNSTATED_OUTPUT if limit is None else limit
-    return stated if limit is None else min(stated, limit)
-
-
 def cost_of(deployment: Deployment, input_tokens: int, output_tokens: int) -> int | None:
     """Cost in nano-USD with nothing cached; None where the price is unknown."""
     price = deployment.price
@@ -73,13 +57,6 @@ def expected_cost(
 ) -> int | None:
     """Cost in nano-USD of the expected answer; None where the price is unknown."""
     return expect(features, deployment, state)[0]
-
-
-def worst_cost(
-    features: RequestFeatures, deployment: Deployment, state: DeploymentState
-) -> int | None:
-    """Cost in nano-USD of the longest allowed answer; None where the price is unknown."""
-    return cost_of(deployment, model_tokens(features, state), longest_answer(features, deployment))
 
 
 def first_content_s(

@@ -18,8 +18,9 @@ from pointsman.domain.content import (
     ToolResult,
 )
 from pointsman.domain.request import ChatRequest, EmbeddingsRequest, RouteOptions
+from pointsman.routing.besides import besides_of, sent_bytes
 from pointsman.routing.classify import language_of, sensitivity_of, task_of
-from pointsman.routing.signals import RequestFeatures, Task
+from pointsman.routing.signals import PLAIN, RequestFeatures, Task
 from pointsman.routing.tokens import estimate_output, measure, texts_of
 
 CLASSIFIED_CHARS: Final = 8_000
@@ -68,11 +69,12 @@ def features_of(
     elif policy_needs.sensitivity:
         sensitive = sensitivity_of(all_said(request))
     tokens, upper = measure(request)
+    needs = needs_of(request)
     return RequestFeatures(
         input_tokens=tokens,
         output_tokens=estimate_output(request, task, tokens),
         max_output_tokens=(request.max_tokens or 0) if isinstance(request, ChatRequest) else 0,
-        needs=needs_of(request) | options.require,
+        needs=needs | options.require,
         task=task,
         language=language,
         sensitive=sensitive,
@@ -85,6 +87,8 @@ def features_of(
         session=options.session or (request.user if isinstance(request, ChatRequest) else None),
         tags=options.tags,
         upper_tokens=upper,
+        sent_bytes=sent_bytes(request) if isinstance(request, ChatRequest) else 0,
+        besides=besides_of(request, needs) if isinstance(request, ChatRequest) else PLAIN,
     )
 
 
