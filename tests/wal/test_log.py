@@ -233,6 +233,7 @@ threading.Event().wait(10)
 # Reading what is not whole.
 
 
+@pytest.mark.slow
 def test_a_segment_torn_at_any_byte_ends_with_its_last_whole_record(
     opened: Open, tmp_path: Path
 ) -> None:
@@ -277,6 +278,7 @@ def test_damage_costs_only_what_is_damaged_and_is_told(opened: Open, tmp_path: P
         assert segment.digest != read_segment(files_of(tmp_path / "w-1")[0]).digest
 
 
+@pytest.mark.slow
 def test_a_long_damage_is_given_up(opened: Open, tmp_path: Path) -> None:
     log = opened()
     log.write(1, record(1))
