@@ -182,8 +182,8 @@ def _check_name(name: str, tenant: str | None, who: Principal) -> None:
             f"name: a tenant's begin with its own; write {tenant}/{name.rpartition('/')[2]}"[:300],
             param="name",
         )
-    if not who.is_tenants and tenant is None and "/" in name:
-        raise InvalidRequest("name: a slash is for tenants' own; leave it out", param="name")
+    if "/" in name and not name.startswith(f"{tenant}/"):
+        raise InvalidRequest("name: before a slash stands its tenant, in `tenant`", param="name")
 
 
 def _there(database: Database, name: str) -> Rule | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import os
 import random
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
@@ -22,8 +23,8 @@ from pointsman.access.failures import Failures
 from pointsman.dialects.dialect import Dialect
 from pointsman.dialects.registry import DIALECTS
 from pointsman.domain.call import ANONYMOUS, Caller
-from pointsman.errors import ConfigError, NotFound, Overloaded, PointsmanError
-from pointsman.gateway import Gateway
+from pointsman.errors import ConfigError, InvalidRequest, NotFound, Overloaded, PointsmanError
+from pointsman.gateway import METRICS_DIRECTORY_VARIABLE, Gateway
 from pointsman.generation import Generation
 from pointsman.observe.lag import LoopLag
 from pointsman.observe.logs import lines_lost
@@ -31,8 +32,10 @@ from pointsman.server.auth import KeyRing
 from pointsman.server.endpoints import Endpoints, error_headers
 from pointsman.server.exchange import ClientGone, Exchange, TooManyBodies
 from pointsman.server.gate import Gate
+from pointsman.server.idempotency import HEADER, Idempotency
 from pointsman.server.openapi import document
 from pointsman.server.options import criticality_of
+from pointsman.store.open import Store
 
 _log = logging.getLogger("pointsman")
 
@@ -48,6 +51,8 @@ class RouteEntry:
     dialect: str
     access: Literal["key", "open"]
     endpoint: Callable[..., Awaitable[None]]
+    is_billed: bool = False
+    """It may cost money: a repetition with the same Idempotency-Key is not made again."""
 
 
 def check_table(table: Mapping[str, RouteEntry]) -> None:
@@ -72,11 +77,18 @@ class App:
     """directory: the keys of the store, which whoever made it starts and closes; None where there
     are the configuration's only."""
 
-    def __init__(self, gateway: Gateway, directory: Directory | None = None) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        directory: Directory | None = None,
+        store: Store | None = None,
+    ) -> None:
         server = gateway.settings.server
         self.gateway = gateway
         self.directory = directory
         self.failures = Failures(gateway.clock)
+        self._store = store
+        self._once: Idempotency | None = None
         if directory is not None:
             gateway.vitals.checks["keys"] = directory.complaint
         metrics = gateway.metrics
@@ -100,10 +112,10 @@ class App:
         self._stamp = b""
         data = self._data = Endpoints(gateway, DIALECTS, server.body_bytes, server.json_depth)
         self.table: Mapping[str, RouteEntry] = {
-            "/v1/chat/completions": RouteEntry("POST", "openai", "key", data.chat),
-            "/v1/messages": RouteEntry("POST", "anthropic", "key", data.chat),
+            "/v1/chat/completions": RouteEntry("POST", "openai", "key", data.chat, True),
+            "/v1/messages": RouteEntry("POST", "anthropic", "key", data.chat, True),
             "/v1/messages/count_tokens": RouteEntry("POST", "anthropic", "key", data.count_tokens),
-            "/v1/embeddings": RouteEntry("POST", "openai", "key", data.embeddings),
+            "/v1/embeddings": RouteEntry("POST", "openai", "key", data.embeddings, True),
             "/v1/models": RouteEntry("GET", "either", "key", data.models),
             "/v1/route:explain": RouteEntry("POST", "either", "key", data.explain),
             "/livez": RouteEntry("GET", "openai", "open", self._livez),
@@ -178,12 +190,41 @@ class App:
         if place is None:
             place = await self.gate.wait(caller, criticality)
         try:
-            await entry.endpoint(exchange, caller, dialect)
+            if entry.is_billed and HEADER in exchange.headers:
+                await self._idempotent(exchange, caller, entry, dialect)
+            else:
+                await entry.endpoint(exchange, caller, dialect)
         except TooManyBodies:
             self.gateway.metrics.count("pointsman_shed_total", "bodies", criticality)
             raise
         finally:
             self.gate.leave(place)
+
+    async def _idempotent(
+        self, exchange: Exchange, caller: Caller, entry: RouteEntry, dialect: Dialect
+    ) -> None:
+        if self._once is None:
+            if self._store is None and METRICS_DIRECTORY_VARIABLE in os.environ:
+                raise InvalidRequest(
+                    "Idempotency-Key: several workers need a ledger that is kept to know of each "
+                    "other's answers; set ledger.path or ledger.url",
+                    status=501,
+                    code="no_store",
+                )
+            clock = self.gateway.clock
+            self._once = Idempotency(self._store or Store.of(":memory:", clock), clock)
+        await self._once.answer(
+            exchange,
+            caller,
+            self._data.body_bytes,
+            lambda: entry.endpoint(exchange, caller, dialect),
+        )
+
+    async def close(self) -> None:
+        """Let go of what was opened for idempotent requests."""
+        if self._once is not None:
+            await self._once.close()
+            self._once = None
 
     def refuse(self, exchange: Exchange, error: PointsmanError) -> None:
         """Answer what the server does not take as a request."""

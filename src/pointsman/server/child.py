@@ -33,6 +33,8 @@ class Launch:
     log_level: str
     listeners: Sequence[socket.socket]
     drain_s: float
+    admin: socket.socket | None = None
+    """Where the admin API listens."""
 
 
 class Child:
@@ -57,11 +59,13 @@ class Child:
         orders_read, orders_write = os.pipe()
         news_read, news_write = os.pipe()
         inherited = [each.fileno() for each in launch.listeners]
+        admin = () if launch.admin is None else (launch.admin.fileno(),)
         how = {
             "config": launch.config,
             "ledger": launch.ledger,
             "log_level": launch.log_level,
             "listeners": inherited,
+            "admin": admin,
             "orders": orders_read,
             "news": news_write,
         }
@@ -72,7 +76,7 @@ class Child:
                 BOOT.format(path=sys.path),
                 json.dumps(how),
                 stdin=asyncio.subprocess.DEVNULL,
-                pass_fds=(*inherited, orders_read, news_write),
+                pass_fds=(*inherited, *admin, orders_read, news_write),
                 start_new_session=True,
             )
         except BaseException:

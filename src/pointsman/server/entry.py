@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 import tempfile
@@ -21,6 +22,8 @@ from pointsman.observe.logs import setup_logs
 from pointsman.server.child import Launch
 from pointsman.server.supervisor import Supervisor
 from pointsman.server.worker import run_worker
+
+_log = logging.getLogger("pointsman")
 
 BACKLOG = 2048
 """Connections that may wait in the kernel to be accepted."""
@@ -47,8 +50,13 @@ def open_source(config: str | None, ledger: str | None) -> tuple[Source, Setting
         return source, thread.submit(source.read).result()
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Open a listening socket. Raises ConfigError where that cannot be."""
+OF_SERVER = "--host and --port (server.host, server.port)"
+OF_ADMIN = "admin.host and admin.port"
+
+
+def listen(host: str, port: int, said_by: str = OF_SERVER) -> socket.socket:
+    """Open a listening socket. Raises ConfigError where that cannot be; `said_by` is what says
+    the address."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -64,7 +72,7 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise ConfigError(
             f"cannot listen on {host}:{port}: {error.strerror}; stop what listens there, or choose "
-            "another address with --host and --port (server.host, server.port)"
+            f"another address with {said_by}"
         ) from error
     return listener
 
@@ -81,10 +89,25 @@ def serve(
 ) -> int:
     """Serve until SIGTERM or SIGINT. Returns an exit status."""
     setup_logs(log_level)
-    if workers == 1:
-        run_worker(source, settings, [listener])
-        return 0
-    with tempfile.TemporaryDirectory(prefix="pointsman-metrics-") as directory:
-        os.environ[METRICS_DIRECTORY_VARIABLE] = directory
-        launch = Launch(config, ledger, log_level, [listener], settings.server.drain_s)
-        return asyncio.run(Supervisor(launch, workers, SystemClock()).run())
+    admin = _admin_listener(settings)
+    try:
+        if workers == 1:
+            run_worker(source, settings, [listener], admin=admin)
+            return 0
+        with tempfile.TemporaryDirectory(prefix="pointsman-metrics-") as directory:
+            os.environ[METRICS_DIRECTORY_VARIABLE] = directory
+            launch = Launch(config, ledger, log_level, [listener], settings.server.drain_s, admin)
+            return asyncio.run(Supervisor(launch, workers, SystemClock()).run())
+    finally:
+        if admin is not None:
+            admin.close()
+
+
+def _admin_listener(settings: Settings) -> socket.socket | None:
+    """The admin API's socket, which all workers share; without tokens there is none."""
+    if not settings.admin.tokens:
+        return None
+    listener = listen(settings.admin.host, settings.admin.port, OF_ADMIN)
+    host, port = listener.getsockname()[:2]
+    _log.info("admin.listening address=http://%s:%d", host, port)
+    return listener

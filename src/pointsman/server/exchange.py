@@ -13,6 +13,7 @@ from http import HTTPStatus
 from typing import Protocol
 
 from pointsman.errors import BodyTooLarge, InvalidRequest, Overloaded, PointsmanError
+from pointsman.server.tape import Tape
 
 JSON = b"application/json"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -94,6 +95,7 @@ class Exchange:
         "received",
         "stamp",
         "started",
+        "tape",
     )
 
     def __init__(
@@ -131,6 +133,8 @@ class Exchange:
         self.started = False
         self.ended = False
         self.gone = False
+        self.tape: Tape | None = None
+        """Where it is set, it is told all that is answered."""
         self._line = line
         self._body: bytes | bytearray = b""
         self._most: int | None = None
@@ -267,6 +271,9 @@ class Exchange:
     ) -> None:
         """Answer whole."""
         self.started = True
+        if self.tape is not None:
+            headers = tuple(headers)
+            self.tape.whole(status, headers, content_type, body)
         head = self._render(status, headers, content_type, len(body))
         self.ended = True
         if self.method == "HEAD" or not body:
@@ -282,6 +289,9 @@ class Exchange:
     ) -> None:
         """Begin a stream; its head goes out with its first piece."""
         self.started = True
+        if self.tape is not None:
+            headers = tuple(headers)
+            self.tape.begin(status, headers, content_type)
         self._is_chunked = not self.is_old
         if self.is_old:
             self.keep = False  # Only the connection's end can end the body.
@@ -290,6 +300,8 @@ class Exchange:
     def write(self, data: bytes) -> None:
         if not data or self.method == "HEAD":
             return
+        if self.tape is not None:
+            self.tape.add(data)
         if self._is_chunked:
             data = b"%b%x\r\n%b\r\n" % (self._head, len(data), data)
         elif self._head:
@@ -309,6 +321,8 @@ class Exchange:
     def end(self) -> None:
         """End a stream properly."""
         self.ended = True
+        if self.tape is not None:
+            self.tape.end()
         tail = b"0\r\n\r\n" if self._is_chunked and self.method != "HEAD" else b""
         if self._head or tail:
             self._line.write(self._head + tail)

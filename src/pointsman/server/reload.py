@@ -118,7 +118,10 @@ def needs_restart(old: Settings, new: Settings) -> tuple[str, ...]:
         ("server", "transport"),
         ("server", "max_connections"),
         ("server", "max_connections_per_address"),
+        ("admin", "host"),
+        ("admin", "port"),
         ("ledger", "path"),
+        ("ledger", "url"),
         ("ledger", "flush_s"),
         ("ledger", "batch_rows"),
     )
@@ -127,6 +130,8 @@ def needs_restart(old: Settings, new: Settings) -> tuple[str, ...]:
         for block, field in fields
         if getattr(getattr(old, block), field) != getattr(getattr(new, block), field)
     ]
+    if bool(old.admin.tokens) != bool(new.admin.tokens):
+        found.append("admin.tokens")
     if connect_s_of(old) != connect_s_of(new):
         found.append("timeouts.connect_s")
     return tuple(found)

@@ -33,6 +33,7 @@ from pointsman.server.app import App
 from pointsman.server.ending import Ending, linger_s
 from pointsman.server.http import HttpServer
 from pointsman.server.reload import Reloader
+from pointsman.server.stored_keys import StoredKeys
 
 BAD_CONFIG = 78
 """Exit status for a configuration that cannot be used (EX_CONFIG of sysexits.h)."""
@@ -76,12 +77,13 @@ def run_worker(
     settings: Settings,
     listeners: Sequence[socket.socket],
     supervision: Supervision | None = None,
+    admin: socket.socket | None = None,
 ) -> None:
     """Serve in this process until it is told to end; the listeners stay the caller's."""
     _use_all_descriptors()
     _give_memory_back()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_work(source, settings, listeners, supervision))
+        runner.run(_work(source, settings, listeners, supervision, admin))
 
 
 async def _work(
@@ -89,8 +91,10 @@ async def _work(
     settings: Settings,
     listeners: Sequence[socket.socket],
     supervision: Supervision | None,
+    admin: socket.socket | None,
 ) -> None:
-    app = _build_app(settings)
+    keys = StoredKeys.of(settings)
+    app = _build_app(settings, keys)
     gateway = app.gateway
     server = HttpServer(app, settings.server, counting=gateway.metrics)
     ending = Ending(server, gateway.vitals, gateway.clock, linger_s())
@@ -113,8 +117,11 @@ async def _work(
     reloading = loop.create_task(reloader.run())
     try:
         await gateway.start()
+        await keys.start()
         app.lag.start()
         await server.start(listeners)
+        if admin is not None:
+            await keys.administer(gateway, admin)
         if supervision is not None:
             supervision.say_ready()
         await ending.asked()
@@ -124,11 +131,13 @@ async def _work(
         reloading.cancel()
         await server.close()
         app.lag.stop()
+        await app.close()
+        await keys.close()
         await gateway.close()
 
 
-def _build_app(settings: Settings) -> App:
-    app = App(Gateway(settings))
+def _build_app(settings: Settings, keys: StoredKeys) -> App:
+    app = App(Gateway(settings), keys.directory, keys.store)
     # What is built now lives as long as the process: keep the collector from walking it, and
     # let it run rarely; requests make few cycles.
     gc.collect()
@@ -178,7 +187,9 @@ def main() -> None:
         _log.error("config.rejected error=%r", error.message)
         sys.exit(BAD_CONFIG)
     try:
-        run_worker(source, settings, listeners, Supervision(how["orders"], how["news"]))
+        supervision = Supervision(how["orders"], how["news"])
+        admin = next((socket.socket(fileno=number) for number in how["admin"]), None)
+        run_worker(source, settings, listeners, supervision, admin)
     except PointsmanError as error:
         _log.error("worker.failed error=%r", error.message)
         sys.exit(1)
