@@ -22,17 +22,18 @@ from pointsman.config.settings import (
 )
 from pointsman.dialects.registry import dialect_of
 from pointsman.domain.deployment import Deployment
-from pointsman.ledger.entries import LedgerEntry, LedgerStore
+from pointsman.ledger.entries import LedgerEntry
 from pointsman.ledger.hours import requests_by_hour
-from pointsman.ledger.memory import MemoryLedger
-from pointsman.ledger.sqlite import SqliteLedger
 from pointsman.pipeline.account import Account
+from pointsman.pipeline.admit import Admit
 from pointsman.pipeline.build import DeploymentStack, deployment_stack
 from pointsman.pipeline.dispatch import Dispatch
+from pointsman.pipeline.holding import Holding
 from pointsman.pipeline.outage import ChangeListener, silent
 from pointsman.pipeline.provider_health import ProviderHealth
 from pointsman.pipeline.resume import Resume
 from pointsman.pipeline.service import Service
+from pointsman.pipeline.treasury import Treasury
 from pointsman.providers.keys import KeyChain, keys_of
 from pointsman.providers.preload import History
 from pointsman.providers.transport import Transport, TransportLimits
@@ -54,6 +55,8 @@ class Parts:
     attempts: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
     changed: ChangeListener = silent
     """Told whenever a deployment or a provider goes out or comes back."""
+    treasury: Treasury | None = None
+    """Who keeps the budgets; None where there never are any."""
 
     def new_attempt_id(self) -> str:
         return f"att_{self.prefix}{next(self.attempts):08x}"
@@ -93,20 +96,39 @@ def stack_of(
     )
 
 
+def counts(settings: Settings) -> bool:
+    """Whether there is anything that requests are counted in, or may be before the next reload:
+    where a ledger is kept, keys and budgets may be in it."""
+    return bool(settings.budgets) or settings.ledger.is_kept
+
+
 def account_of(
-    route: Route, stacks: Mapping[str, DeploymentStack], retries: RetryBudgets, parts: Parts
+    route: Route,
+    stacks: Mapping[str, DeploymentStack],
+    retries: RetryBudgets,
+    parts: Parts,
+    *,
+    is_counted: bool = False,
 ) -> Account:
-    """A route's stack."""
-    inner: Service = Dispatch(route, stacks, parts.clock, parts.rng, retries, parts.new_attempt_id)
+    """A route's stack. `is_counted`: its requests and attempts count in budgets."""
+    holding = None
+    if is_counted and parts.treasury is not None:
+        holding = Holding(parts.treasury, route.name, parts.clock)
+    inner: Service = Dispatch(
+        route, stacks, parts.clock, parts.rng, retries, parts.new_attempt_id, holding
+    )
     if route.resume:
         inner = Resume(inner, parts.clock, retries, route.fallback.max_attempts)
+    if holding is not None:
+        # Above all that answers: a request counts once, however it is answered.
+        inner = Admit(inner, holding)
     return Account(inner, parts.clock, route.name, baseline_of(route), parts.keep)
 
 
 def dispatch_of(account: Account) -> Dispatch:
     """The innermost of a route's stack."""
     inner = account.inner
-    if isinstance(inner, Resume):
+    while isinstance(inner, Admit | Resume):
         inner = inner.inner
     assert isinstance(inner, Dispatch)
     return inner
@@ -149,10 +171,3 @@ def make_transport(settings: Settings) -> Transport:
 def history_of(ledger: LedgerSettings) -> History | None:
     """What the ledger can tell of the hours that had traffic."""
     return None if ledger.path is None else partial(requests_by_hour, ledger.path)
-
-
-def make_ledger(settings: Settings, clock: Clock) -> LedgerStore:
-    ledger = settings.ledger
-    if ledger.path is None:
-        return MemoryLedger()
-    return SqliteLedger(ledger.path, clock, flush_s=ledger.flush_s, batch_rows=ledger.batch_rows)

@@ -11,7 +11,6 @@ concrete classes, `inprocess.py` has what applications call.
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import os
 import random
@@ -23,8 +22,9 @@ from types import TracebackType
 import orjson
 from msgspec.structs import replace
 
+from pointsman.books import Books, check_shared
 from pointsman.clock import Clock, SystemClock, Timer
-from pointsman.composition import Parts, history_of, make_ledger, make_transport
+from pointsman.composition import Parts, history_of, make_transport
 from pointsman.config.load import load, loads
 from pointsman.config.settings import Settings
 from pointsman.domain.call import Caller
@@ -75,8 +75,11 @@ class Gateway(InProcess):
         prefix = secrets.token_hex(8)
         self._prefix = f"req_{prefix}"
         self._count = itertools.count(1)
-        self.ledger = ledger if ledger is not None else make_ledger(settings, clock)
         metrics_directory = os.environ.get(METRICS_DIRECTORY_VARIABLE)
+        self._is_one_of_many = metrics_directory is not None
+        self._check(settings)
+        self.books = Books(settings, clock, ledger)
+        self.ledger = self.books.ledger
         self.metrics = Metrics(
             {},
             lambda: self.ledger.lost,
@@ -89,6 +92,7 @@ class Gateway(InProcess):
             Observers((self.ledger.append, self.metrics, log_entry, *observers)),
             prefix,
             changed=self._breaker_changed,
+            treasury=self.books.treasury,
         )
         self.vitals = Health()
         self._followers: list[Follower] = []
@@ -97,6 +101,7 @@ class Gateway(InProcess):
         self.metrics.watch("pointsman_provider_keys_refused", self._keys_refused)
         self._local_load = LocalLoad(self._transport, clock)
         self._preload = Preload(self._transport, clock, history=history_of(settings.ledger))
+        self.follow(lambda new: self.books.follow(new.settings.budgets))
         self.follow(lambda new: self._local_load.follow(new.settings, new.stacks))
         self.follow(lambda new: self._preload.follow(new.settings, new.stacks))
         self._local_load.show(self.metrics)
@@ -158,6 +163,7 @@ class Gateway(InProcess):
         make ready what is to be (preload.py). Other connections are made as they are needed."""
         if os.environ.get(METRICS_DIRECTORY_VARIABLE) is not None:
             self._share_metrics()
+        await self.books.start()
         await self._local_load.start()
         await self._preload.start()
         self.vitals.phase = "serving"
@@ -175,7 +181,7 @@ class Gateway(InProcess):
         await self._preload.close()
         await self._local_load.close()
         await self._transport.close()
-        await asyncio.to_thread(self.ledger.close)
+        await self.books.close()
 
     # From one configuration to the next.
 
@@ -204,9 +210,14 @@ class Gateway(InProcess):
 
     def prepare(self, settings: Settings) -> Generation:
         """Build and rehearse what `swap` takes, changing nothing; may run on another thread."""
+        self._check(settings)
         generation = Generation(settings, self._parts, self.current)
         generation.rehearse()
         return generation
+
+    def _check(self, settings: Settings) -> None:
+        if self._is_one_of_many:
+            check_shared(settings)
 
     def swap(self, generation: Generation) -> None:
         """Put a prepared generation in place, between two calls; on the event loop."""

@@ -15,6 +15,7 @@ from pointsman.composition import (
     Parts,
     account_of,
     chain_of,
+    counts,
     dispatch_of,
     provider_of,
     retries_of,
@@ -67,6 +68,8 @@ class Generation:
         self._names = Names(
             {route.name: route.aliases for route in settings.routes}, settings.deployments
         )
+        self.is_counted = counts(settings)
+        """Whether requests count in budgets at all."""
         self._routes = {route.name: self._account(route) for route in settings.routes}
         self._members = {
             route.name: tuple(each.name for each in route.deployments) for route in settings.routes
@@ -140,7 +143,7 @@ class Generation:
         self._look_after()
 
     def _account(self, route: Route) -> Account:
-        return account_of(route, self.stacks, self.retries, self._parts)
+        return account_of(route, self.stacks, self.retries, self._parts, is_counted=self.is_counted)
 
     # What a call asks of it.
 
@@ -153,6 +156,8 @@ class Generation:
 
     def stack_for(self, call: Call) -> Account:
         """The stack that answers a call. Raises UnknownModel and PermissionDenied."""
+        if not self.is_counted:
+            _refuse_limits(call.caller)
         target = self._names.resolve(call.request.model)
         if target.route is not None:
             _allow(call.caller, target.route)
@@ -248,4 +253,16 @@ def _allow(caller: Caller, *names: str) -> None:
             f"the API key may not use {names[0]!r}; it may use "
             f"{', '.join(sorted(caller.routes or ()))}",
             param="model",
+        )
+
+
+def _refuse_limits(caller: Caller) -> None:
+    """Limits that nobody counts are none: whoever has some is refused."""
+    if caller.budgets or caller.limits:
+        name = (*caller.budgets, *(each.name for each in caller.limits))[0]
+        raise PermissionDenied(
+            f"key {caller.key}: has the budget {name!r}, and this gateway keeps none; configure "
+            "`budgets` or a ledger",
+            code="unknown_budget",
+            param=name,
         )

@@ -46,6 +46,7 @@ def serve(
     Signals: SIGHUP reloads the file, SIGTERM ends in order, SIGUSR2 replaces the workers of
     several one after another. Exit status: 78 for a file that is no good, else 0 or 1.
     """
+    from pointsman.books import check_shared
     from pointsman.errors import ConfigError
     from pointsman.server.ending import LINGER_VARIABLE
     from pointsman.server.entry import listen, open_source
@@ -56,6 +57,8 @@ def serve(
         ledger = "pointsman.db"  # Where `pointsman usage` looks too.
     try:
         source, settings = open_source(config, ledger)
+        if (workers or settings.server.workers) > 1:
+            check_shared(settings)
     except ConfigError as error:
         if config is None:
             raise  # A local server may only not be there yet: another try can help.
