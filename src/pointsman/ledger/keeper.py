@@ -212,11 +212,16 @@ class KeptLedger:
             self._queue_up(seq, Settled(attempt_id, tuple(charges), exact, at))
 
     def void(self, attempt_id: str) -> None:
-        if self._log is None:
+        log = self._log
+        if log is None:
             return
         seq = self._next()
-        self._log.put(seq, encode(VOID, self._epoch, seq, self._clock.wall(), 0, attempt_id, b""))
-        self._log.let_go(attempt_id)
+        record = encode(VOID, self._epoch, seq, self._clock.wall(), 0, attempt_id, b"")
+        try:
+            log.write(seq, record)
+        except StorageUnavailable:
+            log.put(seq, record)
+        log.let_go(attempt_id)
 
     @property
     def fault(self) -> str:
