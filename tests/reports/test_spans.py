@@ -2,48 +2,69 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pointsman.errors import InvalidRequest
-from pointsman.reports.spans import begins, buckets, cut, joined, label, month_begins, month_of
+from pointsman.reports.spans import (
+    Piece,
+    begins,
+    buckets,
+    cut,
+    label,
+    month_begins,
+    month_of,
+    planned,
+)
 
 moments = st.floats(0, 4e9) | st.integers(0, 1_111_111).map(lambda hour: hour * 3_600.0)
 
 
-@given(moments, moments)
-def test_a_periods_pieces_and_its_rest_are_the_period(one: float, two: float) -> None:
-    since, until = sorted((one, two))
+def hours_of(pieces: tuple[Piece, ...]) -> dict[int, int]:
+    """How often each hour is counted."""
+    found: dict[int, int] = {}
+    for piece in pieces:
+        begin, end = begins(piece.grain, piece.first), begins(piece.grain, piece.end)
+        for hour in range(int(begin // 3_600), int(end // 3_600)):
+            found[hour] = found.get(hour, 0) + piece.sign
+    return {hour: count for hour, count in found.items() if count}
+
+
+@given(
+    moments, st.floats(0, 90 * 86_400) | st.integers(0, 2_000).map(lambda hours: hours * 3_600.0)
+)
+def test_a_periods_pieces_and_its_rest_are_the_period(since: float, length: float) -> None:
+    until = since + length
     found = cut(since, until)
-    parts = sorted(
-        [
-            *(
-                (begins(each.grain, each.first), begins(each.grain, each.end))
-                for each in found.pieces
-            ),
-            *found.rest,
-        ]
-    )
-    assert all(begin < end for begin, end in parts)
-    assert all(before[1] == after[0] for before, after in pairwise(parts))
-    if since < until:
-        assert (parts[0][0], parts[-1][1]) == (since, until)
+    first, end = int(-(-since // 3_600)), int(until // 3_600)
+    assert hours_of(found.pieces) == dict.fromkeys(range(first, end), 1)
     assert sum(end - begin for begin, end in found.rest) < 7_200
+    if first <= end and since < until:
+        edges = [(since, first * 3_600.0), (end * 3_600.0, until)]
+        assert list(found.rest) == [each for each in edges if each[0] < each[1]]
     assert len(found.pieces) <= 5
+    # Never more than half of a day's hours, or about half of a month's days, at either end.
+    assert sum(each.end - each.first for each in found.pieces if each.grain == 0) <= 36
+    assert sum(each.end - each.first for each in found.pieces if each.grain == 1) <= 48
 
 
-@given(moments, st.integers(0, 90))
-def test_buckets_together_are_cut_as_each_alone(since: float, days: int) -> None:
-    periods = buckets("day", "Europe/Berlin", since, since + days * 86_400)
-    cuts = [cut(*each) for each in periods]
-    together = joined(cuts)
-    assert sum(each.end - each.first for each in together.pieces) == sum(
-        each.end - each.first for one in cuts for each in one.pieces
-    )
-    assert together.rest == tuple(rest for one in cuts for rest in one.rest)
+@given(moments, st.integers(0, 90), st.sampled_from(["UTC", "Europe/Berlin", "Asia/Kolkata"]))
+def test_what_is_read_together_is_what_each_day_is(since: float, days: int, zone: str) -> None:
+    periods = buckets("day", zone, since, since + days * 86_400)
+    shares, rest = planned(periods)
+    assert rest == [each for period in periods for each in cut(*period).rest]
+    for begin, end in periods:
+        own = [share.piece for share in shares if share.period == begin]
+        together = {
+            hour: 1
+            for hour in hours_of(tuple(share.piece for share in shares if share.period is None))
+            if begin <= hour * 3_600 < end
+        }
+        for hour, count in hours_of(tuple(own)).items():
+            together[hour] = together.get(hour, 0) + count
+        expected = range(int(-(-begin // 3_600)), int(end // 3_600))
+        assert {hour: n for hour, n in together.items() if n} == dict.fromkeys(expected, 1)
 
 
 @pytest.mark.parametrize("month", [1970 * 12, 2024 * 12 + 1, 2026 * 12 + 11, 9999 * 12])

@@ -127,14 +127,16 @@ def cells_of(database: Database, condition: str, values: Sequence[Value]) -> Cel
 
 def _statements(database: Database) -> tuple[str, str]:
     """The SELECTs of entries and of attempts, as this store's tables allow."""
-    find = _COLUMNS_OF[database.kind]
     there = {
-        f"{table}.{name}"
-        for table in ("entry", "attempt")
-        for (name,) in database.rows(find, (table,))
+        f"{table}.{name}" for table in ("entry", "attempt") for name in columns_of(database, table)
     }
     hit, saved, charged = (own if name in there else none for name, (own, none) in _LATER.items())
     return _ENTRIES % (hit, saved), _ATTEMPTS % charged
+
+
+def columns_of(database: Database, table: str) -> frozenset[str]:
+    """The columns that a table has in this store."""
+    return frozenset(name for (name,) in database.rows(_COLUMNS_OF[database.kind], (table,)))
 
 
 def adjustments_of(database: Database, condition: str, values: Sequence[Value]) -> Cells:

@@ -26,7 +26,7 @@ from pointsman.reports.cells import (
 )
 from pointsman.reports.question import EVERYONE, Filter, Question, Whose
 from pointsman.reports.rollup import Mark, catch_up, mark_of
-from pointsman.reports.spans import Cut, Piece, begins, buckets, cut, joined, label
+from pointsman.reports.spans import Share, begins, buckets, label, planned
 from pointsman.store.database import Database, Value
 from pointsman.store.errors import StorageUnavailable
 
@@ -139,27 +139,30 @@ def _line(question: Question, key: _Key, cell: Cell) -> Line:
 
 def _groups(database: Database, question: Question, mark: Mark) -> _Groups:
     since, until = _period(database, question)
-    if question.bucket is None:
-        whole, starts = cut(since, until), [since]
-    else:
-        periods = buckets(question.bucket, question.timezone, since, until)
-        whole, starts = joined([cut(*each) for each in periods]), [each[0] for each in periods]
+    periods = (
+        [(since, until)]
+        if question.bucket is None
+        else buckets(question.bucket, question.timezone, since, until)
+    )
+    starts = [begin for begin, _ in periods]
 
-    def start_of(moment: float) -> float | None:
+    def period_at(moment: float) -> float | None:
         return None if question.bucket is None else starts[bisect_right(starts, moment) - 1]
 
+    shares, rest = planned(periods)
     groups: _Groups = {}
-    _add_sums(database, question, whole, start_of, groups)
-    if question.latencies and whole.pieces:
-        _add_latencies(database, question, whole, start_of, groups)
-    for begin, end in whole.rest:
+    _add_sums(database, question, shares, period_at, groups)
+    if question.latencies and shares:
+        _add_latencies(database, question, shares, period_at, groups)
+    for begin, end in rest:
         found = list(cells_of(database, *_within("e.at", "e.seq", begin, end, mark[0])).items())
         found += adjustments_of(database, *_within("d.at", "d.id", begin, end, mark[1])).items()
         for (_, combo), cell in found:
             if _is_meant(question, combo):
-                key = start_of(begin), tuple(combo.get(name) for name in question.group_by)
+                key = period_at(begin), tuple(combo.get(name) for name in question.group_by)
                 groups.setdefault(key, Cell()).add(cell)
-    return groups
+    # What was added and taken away again leaves nothing.
+    return {key: cell for key, cell in groups.items() if any(cell.sums)}
 
 
 def _within(at: str, number: str, begin: float, end: float, last: int) -> tuple[str, list[Value]]:
@@ -167,32 +170,32 @@ def _within(at: str, number: str, begin: float, end: float, last: int) -> tuple[
 
 
 def _period(database: Database, question: Question) -> tuple[float, float]:
-    """The period asked for, where it is open at an end: from the first hour to the last."""
-    ((first, last),) = database.rows("SELECT min(slot), max(slot) FROM rollup WHERE grain = 0")
+    """The period asked for, without what lies before the first month or after the last: nothing is
+    in it, and it is not cut into lines."""
+    ((first, last),) = database.rows("SELECT min(slot), max(slot) FROM rollup WHERE grain = 2")
     if first is None:
         return 0.0, 0.0
-    since = float(first * 3_600) if question.since is None else question.since
-    until = float((last + 1) * 3_600) if question.until is None else question.until
-    # What lies outside has nothing in it, and is not cut into lines.
-    return max(since, float(first * 3_600)), min(until, float((last + 1) * 3_600))
+    begin, end = begins(2, first), begins(2, last + 1)
+    since = begin if question.since is None else max(question.since, begin)
+    until = end if question.until is None else min(question.until, end)
+    return since, until
 
 
 def _add_sums(
     database: Database,
     question: Question,
-    whole: Cut,
-    start_of: Callable[[float], float | None],
+    shares: Sequence[Share],
+    period_at: Callable[[float], float | None],
     groups: _Groups,
 ) -> None:
-    by_slot = question.bucket is not None
     joins, join_values, columns = _columns(question.group_by)
     condition, values = _condition(question.whose, question.filters)
-    keys = [*(["s.slot"] if by_slot else []), *columns]
     sums = ", ".join(f"CAST(sum(s.{name}) AS BIGINT)" for name in MEASURES)
     inner = ", ".join(f"CAST(sum({name}) AS BIGINT) AS {name}" for name in MEASURES)
-    for piece in whole.pieces:
+    for piece, period in shares:
+        by_slot = question.bucket is not None and period is None
         # By number first, which is fast, and only then by names.
-        slot = "slot, " if by_slot else ""
+        slot, keys = ("slot, ", ["s.slot", *columns]) if by_slot else ("", columns)
         source = (
             f"(SELECT {slot}combo, {inner} FROM rollup "  # noqa: S608 - names of ours
             f"WHERE grain = ? AND slot >= ? AND slot < ? GROUP BY {slot}combo) AS s"
@@ -203,19 +206,27 @@ def _add_sums(
         )
         if keys:
             sql += f" GROUP BY {', '.join(str(place + 1) for place in range(len(keys)))}"
-        for row in database.rows(sql, [*piece, *join_values, *values]):
+        for row in database.rows(sql, [*piece[:3], *join_values, *values]):
             if row[-1] is None:  # The sum over nothing at all.
                 continue
-            begin = start_of(begins(piece.grain, row[0])) if by_slot else None
-            group = tuple(row[by_slot : len(keys)])
-            groups.setdefault((begin, group), Cell()).add_sums(row[len(keys) :])
+            key = (
+                period_at(begins(piece.grain, row[0])) if by_slot else _period_of(period, question)
+            )
+            added = row[len(keys) :]
+            if piece.sign < 0:
+                added = tuple(-each for each in added)
+            groups.setdefault((key, tuple(row[by_slot : len(keys)])), Cell()).add_sums(added)
+
+
+def _period_of(period: float | None, question: Question) -> float | None:
+    return None if question.bucket is None else period
 
 
 def _add_latencies(
     database: Database,
     question: Question,
-    whole: Cut,
-    start_of: Callable[[float], float | None],
+    shares: Sequence[Share],
+    period_at: Callable[[float], float | None],
     groups: _Groups,
 ) -> None:
     joins, join_values, columns = _columns(question.group_by)
@@ -225,26 +236,24 @@ def _add_latencies(
         [*join_values, *values],
     )
     group_of = {row[0]: tuple(row[1:]) for row in found}
-    for piece in whole.pieces:
-        for slot, combo, seconds, ttft in _latencies(database, piece):
+    for piece, period in shares:
+        by_slot = question.bucket is not None and period is None
+        key = _period_of(period, question)
+        for slot, combo, seconds, ttft in database.rows(_LATENCIES, piece[:3]):
             group = group_of.get(combo)
             if group is None:
                 continue
-            begin = None if question.bucket is None else start_of(begins(piece.grain, slot))
-            cell = groups[begin, group]
-            cell.seconds += sketch.unpacked(seconds)
-            cell.ttft += sketch.unpacked(ttft)
+            if by_slot:
+                key = period_at(begins(piece.grain, slot))
+            cell = groups[key, group]
+            cell.seconds += piece.sign * sketch.unpacked(seconds)
+            cell.ttft += piece.sign * sketch.unpacked(ttft)
 
 
-def _latencies(database: Database, piece: Piece) -> list[tuple[int, int, bytes, bytes]]:
-    return [
-        (row[0], row[1], row[2], row[3])
-        for row in database.rows(
-            "SELECT slot, combo, seconds, ttft FROM rollup_latency "
-            "WHERE grain = ? AND slot >= ? AND slot < ?",
-            piece,
-        )
-    ]
+_LATENCIES: Final = (
+    "SELECT slot, combo, seconds, ttft FROM rollup_latency "
+    "WHERE grain = ? AND slot >= ? AND slot < ?"
+)
 
 
 # Names and conditions.

@@ -1,8 +1,10 @@
 """Which sums a period is made of: whole months, days and hours in UTC, and what is left over.
 
-Theory. A period is cut greedily: the whole months in it, the whole days beside them, the whole
-hours beside those. Only less than an hour at either end has to be read from the entries themselves,
-so a period may begin and end at any second and its sums are exact all the same.
+Theory. A period is its whole months, with the days added that are missing at the ends, or taken
+away that are too many, and the same with hours: sums of integers can be subtracted exactly, so a
+day in New York is a day in UTC less four hours and four hours more, not twenty-four hours. Only
+less than an hour at either end has to be read from the entries themselves: a period may begin and
+end at any second, and its sums are exact all the same.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from functools import lru_cache
 from typing import Final, Literal, NamedTuple, get_args
 from zoneinfo import ZoneInfo
 
-from pointsman.domain.windows import FOREVER, Window
+from pointsman.domain.windows import Window
 from pointsman.errors import InvalidRequest
 
 Bucket = Literal["hour", "day", "week", "month"]
@@ -25,11 +27,15 @@ HOUR: Final = 3_600.0
 
 
 class Piece(NamedTuple):
-    """Slots `first` up to `end`, itself left out, of a grain: 0 hours, 1 days, 2 months."""
+    """Slots `first` up to `end`, itself left out, of a grain: 0 hours, 1 days, 2 months.
+
+    sign: 1 to add them, -1 to take them away again.
+    """
 
     grain: int
     first: int
     end: int
+    sign: int = 1
 
 
 class Cut(NamedTuple):
@@ -37,6 +43,14 @@ class Cut(NamedTuple):
 
     pieces: tuple[Piece, ...]
     rest: tuple[tuple[float, float], ...]
+
+
+class Share(NamedTuple):
+    """A piece, and the beginning of the period that it counts in; None: each of its slots counts
+    in the period that it lies in."""
+
+    piece: Piece
+    period: float | None
 
 
 @lru_cache(maxsize=4096)
@@ -70,34 +84,34 @@ def cut(since: float, until: float) -> Cut:
 
 
 def _pieces(first: int, end: int) -> Iterator[Piece]:
-    """Whole hours `first` to `end`, in the coarsest sums that fit, in order of time."""
-    day, last_day = -(-first // 24), end // 24
-    if day >= last_day:
-        yield from _unless_empty(Piece(0, first, end))
+    """Whole hours `first` to `end`: from the midnight that is nearest to each end, with the hours
+    between that and the end added, or taken away where the midnight lies outside."""
+    day, last = (first + 12) // 24, (end + 12) // 24
+    if day >= last:
+        if first < end:
+            yield Piece(0, first, end)
         return
-    yield from _unless_empty(Piece(0, first, day * 24))
-    month, last_month = month_of(day), _month_before(last_day)
-    if month_begins(month) < day:
-        month += 1
+    yield from _edge(0, first, day * 24)
+    month, last_month = _nearest_month(day), _nearest_month(last)
     if month >= last_month:
-        yield Piece(1, day, last_day)
+        yield Piece(1, day, last)
     else:
-        yield from _unless_empty(Piece(1, day, month_begins(month)))
+        yield from _edge(1, day, month_begins(month))
         yield Piece(2, month, last_month)
-        yield from _unless_empty(Piece(1, month_begins(last_month), last_day))
-    yield from _unless_empty(Piece(0, last_day * 24, end))
+        yield from _edge(1, month_begins(last_month), last)
+    yield from _edge(0, last * 24, end)
 
 
-def _month_before(day: int) -> int:
-    """The month that begins on a day, or the last that has begun before it."""
-    if day * 86_400.0 >= FOREVER:
-        return 10_000 * 12
-    return month_of(day)
+def _edge(grain: int, begin: int, end: int) -> Iterator[Piece]:
+    if begin < end:
+        yield Piece(grain, begin, end)
+    elif begin > end:
+        yield Piece(grain, end, begin, -1)
 
 
-def _unless_empty(piece: Piece) -> Iterator[Piece]:
-    if piece.first < piece.end:
-        yield piece
+def _nearest_month(day: int) -> int:
+    month = month_of(day)
+    return month if day - month_begins(month) <= month_begins(month + 1) - day else month + 1
 
 
 def buckets(bucket: Bucket, timezone: str, since: float, until: float) -> list[tuple[float, float]]:
@@ -120,19 +134,25 @@ def buckets(bucket: Bucket, timezone: str, since: float, until: float) -> list[t
     return found
 
 
-def joined(cuts: list[Cut]) -> Cut:
-    """Several adjacent periods' pieces as one list, neighbours of a grain as one piece.
-
-    Every slot still belongs to one of the periods whole, so it is known by where it begins.
-    """
-    pieces: list[Piece] = []
-    for piece in (piece for each in cuts for piece in each.pieces):
-        last = pieces[-1] if pieces else None
-        if last is not None and (last.grain, last.end) == (piece.grain, piece.first):
-            pieces[-1] = last._replace(end=piece.end)
-        else:
-            pieces.append(piece)
-    return Cut(tuple(pieces), tuple(rest for each in cuts for rest in each.rest))
+def planned(periods: list[tuple[float, float]]) -> tuple[list[Share], list[tuple[float, float]]]:
+    """Cut adjacent periods, and read together what can be: neighbours of a grain that each lie in
+    a period whole. Returns the shares, and the seconds that no sum is of."""
+    shares: list[Share] = []
+    rest: list[tuple[float, float]] = []
+    for period in periods:
+        found = cut(*period)
+        rest += found.rest
+        for piece in found.pieces:
+            begin, end = begins(piece.grain, piece.first), begins(piece.grain, piece.end)
+            if piece.sign < 0 or begin < period[0] or end > period[1]:
+                shares.append(Share(piece, period[0]))
+                continue
+            before = shares[-1] if shares and shares[-1].period is None else None
+            if before is not None and (before.piece.grain, before.piece.end) == piece[:2]:
+                shares[-1] = Share(before.piece._replace(end=piece.end), None)
+            else:
+                shares.append(Share(piece, None))
+    return shares, rest
 
 
 @lru_cache(maxsize=4096)
