@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -12,6 +12,8 @@ from pointsman.domain.deployment import Tier
 from pointsman.domain.outcome import OutcomeKind
 from pointsman.domain.usage import NO_USAGE, Usage
 from pointsman.routing.decision import Decision
+
+CacheWord = Literal["", "hit", "similar", "miss", "bypass"]
 
 
 class Attempt(msgspec.Struct, frozen=True, gc=False):
@@ -68,6 +70,11 @@ class LedgerEntry(msgspec.Struct, frozen=True, gc=False):
     error_code: str = ""
     decision: Decision | None = None
     tags: tuple[tuple[str, str], ...] = msgspec.field(default=())
+    cache: CacheWord = ""
+    """Whether it was answered from the cache: `hit` (the same question), `similar` (one that is
+    nearly the same), `miss`, or `bypass`, where nobody looked; "" where there is none."""
+    saved_nano: int = 0
+    """What the answer had cost when it was made, where it was answered from the cache."""
 
 
 class LedgerStore(Protocol):

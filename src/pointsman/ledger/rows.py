@@ -28,6 +28,7 @@ ENTRY_COLUMNS = (
     *("final_deployment", "final_provider", "final_model", "final_tier", "seconds", "ttft_s"),
     *("attempts", "fallbacks", "billed_input", "billed_output", "billed_cached"),
     *("billed_reasoning", "known_nano", "unpriced", "baseline_nano", "cost_nano", *_USAGE),
+    *("cache", "saved_nano"),
 )
 ATTEMPT_COLUMNS = (
     *("entry", "n", "deployment", "provider", "model", "tier", "outcome", "fallback", *_USAGE),
@@ -117,6 +118,8 @@ def entry_row(seq: int, entry: LedgerEntry) -> Row:
         entry.baseline_nano,
         entry.cost_nano,
         *_usage_row(entry.usage),
+        entry.cache,
+        entry.saved_nano,
     )
 
 
@@ -268,4 +271,6 @@ def entry_of(
         ttft_s=row["ttft_s"],
         error_code=row["error_code"],
         tags=tuple(tags),
+        cache=_later(row, "cache", ""),
+        saved_nano=_later(row, "saved_nano", 0),
     )

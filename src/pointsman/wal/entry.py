@@ -14,7 +14,7 @@ import msgspec
 from pointsman.domain.call import Caller
 from pointsman.domain.outcome import OutcomeKind
 from pointsman.domain.usage import Usage
-from pointsman.ledger.entries import Attempt, LedgerEntry
+from pointsman.ledger.entries import Attempt, CacheWord, LedgerEntry
 
 
 class _Logged(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -43,6 +43,8 @@ class _Logged(msgspec.Struct, frozen=True, gc=False, array_like=True):
     ttft_s: float | None
     error_code: str
     tags: tuple[tuple[str, str], ...]
+    cache: CacheWord = ""
+    saved_nano: int = 0
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -77,6 +79,8 @@ def encode(entry: LedgerEntry) -> bytes:
             entry.ttft_s,
             entry.error_code,
             entry.tags,
+            entry.cache,
+            entry.saved_nano,
         )
     )
 
@@ -103,4 +107,6 @@ def decode(body: bytes) -> LedgerEntry:
         ttft_s=read.ttft_s,
         error_code=read.error_code,
         tags=read.tags,
+        cache=read.cache,
+        saved_nano=read.saved_nano,
     )
