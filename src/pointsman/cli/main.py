@@ -35,9 +35,14 @@ COMMANDS: Mapping[str, Entry] = {
     "explain": _own("explain", "Show which deployment a request would go to, and why."),
     "chat": _own("chat", "Send one message and show the answer with its cost."),
     "usage": _own("usage", "Report what was spent, by model, route, user, app or tag."),
+    "keys": _own("keys", "Make, list, rotate and revoke API keys."),
+    "budgets": _own("budgets", "Show and set limits, and how far they are used."),
     "provider": _own("provider", "Run a provider that fails as scripted, for tests."),
     "migrate": _own("migrate", "Turn another router's file into ours."),
     "schema": _own("schema", "Print the JSON Schema of the configuration file."),
+    "conformance": _own(
+        "conformance", "Check how a gateway reads and charges usage."
+    ),
     "demo": _own("demo", "Route real work between models with no API key."),
 }
 """Every subcommand, in the order that the overview shows."""

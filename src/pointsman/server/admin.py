@@ -27,6 +27,7 @@ from pointsman.access.failures import Failures
 from pointsman.access.house import House
 from pointsman.access.pepper import settled_pepper
 from pointsman.access.principal import Principal
+from pointsman.access.shaping import shaped
 from pointsman.access.tokens import public_id
 from pointsman.clock import Clock
 from pointsman.config.settings import Settings
@@ -41,7 +42,7 @@ from pointsman.errors import (
     PointsmanError,
 )
 from pointsman.server.admin_openapi import document
-from pointsman.server.admin_route import AdminRoute, Ask, check_routes, shaped
+from pointsman.server.admin_route import AdminRoute, Ask, check_routes
 from pointsman.server.admin_table import TABLE
 from pointsman.server.endpoints import error_headers
 from pointsman.server.exchange import ClientGone, Exchange

@@ -11,9 +11,10 @@ from msgspec.structs import fields as fields_of
 
 from pointsman.access import audit
 from pointsman.access.rules import found_rule, remove_rule, rules, set_rule
+from pointsman.access.shaping import shaped
 from pointsman.config.schema_money import BudgetBlock, RateBlock
 from pointsman.domain.content import JsonObject
-from pointsman.server.admin_route import READS, WRITES, AdminRoute, Ask, shaped
+from pointsman.server.admin_route import READS, WRITES, AdminRoute, Ask
 
 MOST_LISTED: Final = 500
 

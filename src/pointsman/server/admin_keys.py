@@ -17,6 +17,7 @@ from pointsman.access.keys import (
     rotate_key,
 )
 from pointsman.access.records import KeyChange, Name, NewKey, TenantRecord, told
+from pointsman.access.shaping import shaped
 from pointsman.access.tenants import bounds, set_bound
 from pointsman.domain.access import Role
 from pointsman.domain.content import JsonObject
@@ -27,7 +28,6 @@ from pointsman.server.admin_route import (
     AdminRoute,
     Ask,
     Nothing,
-    shaped,
 )
 
 WITHHELD: Final[dict[Role, frozenset[str]]] = {"tenant-admin": frozenset({"criticality", "weight"})}

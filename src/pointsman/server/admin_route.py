@@ -18,7 +18,7 @@ import msgspec
 from pointsman.access.house import House
 from pointsman.access.principal import Principal
 from pointsman.domain.access import OF_TENANT, ROLES, Role
-from pointsman.errors import ConfigError, InvalidRequest
+from pointsman.errors import ConfigError
 from pointsman.store.database import Database
 
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -134,17 +134,3 @@ def _complaints(route: AdminRoute) -> list[str]:
 def _is_closed(shape: type[Any]) -> bool:
     config = getattr(shape, "__struct_config__", None)
     return bool(config is not None and config.forbid_unknown_fields)
-
-
-def shaped(shape: type[Any], fields: Mapping[str, object], *, strict: bool = True) -> Any:
-    """Fields as their type wants them. Raises InvalidRequest, which names the field."""
-    try:
-        return msgspec.convert(fields, shape, strict=strict)
-    except msgspec.ValidationError as error:
-        said = str(error)
-        where = re.search(r"`\$\.?([^`]*)`$", said)
-        unknown = re.search(r"unknown field `([^`]*)`", said)
-        missing = re.search(r"required field `([^`]*)`", said)
-        named = unknown or missing
-        steps = [step for step in ((where[1] if where else ""), named[1] if named else "") if step]
-        raise InvalidRequest(said, param=".".join(steps) or None) from None
