@@ -2,8 +2,8 @@
 
 Theory. A worker knows of an account what it has spent itself, and what was leased to others, not
 what those have really spent. So with a store the amount is read there. Others' spending arrives
-in the store a moment after ours; an account is therefore looked at once more, `SETTLES_S` after
-it was last touched. Without a store there is one worker, and what it knows is exact.
+in the store a moment after ours; an account is therefore looked at again some seconds after it was
+last touched (`AGAIN_S`). Without a store there is one worker, and what it knows is exact.
 
 What a request costs here is one entry in a dict.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -28,7 +29,9 @@ MOST_PACES: Final = 2_000
 """Courses that are remembered: some 10 KB each at most."""
 MOST_AT_ONCE: Final = 300
 """Accounts that are looked at in one round; the others in the next."""
-SETTLES_S: Final = 10.0
+AGAIN_S: Final = (10.0, 60.0)
+"""Seconds after an account was last touched. By the first its holds are settled and written down
+where there is a log; without one workers tell the store of it when they have nothing else to do."""
 
 
 class Stands(msgspec.Struct, frozen=True):
@@ -78,10 +81,8 @@ class Accounts:
 
     def due(self, now: float) -> list[Touched]:
         """What is to be looked at now, those first that have waited longest."""
-        due = [
-            each for each in self._touched.values() if each.look_at <= now
-        ][:MOST_AT_ONCE]  # fmt: skip
-        return [msgspec.structs.replace(each) for each in due]
+        due = (each for each in self._touched.values() if each.look_at <= now)
+        return [msgspec.structs.replace(each) for each in islice(due, MOST_AT_ONCE)]
 
     def looked(self, due: Iterable[Touched], now: float) -> None:
         """What was due has been looked at, at `now`; some may have been touched meanwhile."""
@@ -90,12 +91,14 @@ class Accounts:
             touched = self._touched.get(account)
             if touched is None or touched.at != seen.at or touched.look_at != seen.look_at:
                 self._to_the_end(account)
-            elif now - touched.at >= SETTLES_S:
+                continue
+            again = next((each for each in AGAIN_S if touched.at + each > now), None)
+            if again is None:
                 del self._touched[account]
-            else:
-                touched.look_at = touched.at + SETTLES_S
-                touched.is_refused = False
-                self._to_the_end(account)
+                continue
+            touched.look_at = touched.at + again
+            touched.is_refused = False
+            self._to_the_end(account)
 
     def _to_the_end(self, account: Account) -> None:
         if account in self._touched:
@@ -140,16 +143,16 @@ class Accounts:
 def exact(db: Database, stands: Settled, now: float) -> Stands:
     """What all workers have spent of the account, as far as they have written it down."""
     window = stands.budget.window
-    since = window.since(now) if window.rolling else stands.start
+    start, until = window.slice_at(now) if window.rolling else (stands.start, stands.until)
+    since = window.since(now) if window.rolling else start
     name, subject = stands.account
     spent = db.rows(
         "SELECT sum(budget_slice.spent) FROM budget_slice"
         " JOIN budget_account ON budget_account.id = budget_slice.account"
         " WHERE budget_account.budget = ? AND budget_account.subject = ?"
         " AND budget_slice.start >= ? AND budget_slice.start < ?",
-        (name, subject, since, stands.until),
+        (name, subject, since, until),
     )[0][0]
-    start, until = window.slice_at(now) if window.rolling else (stands.start, stands.until)
     return Stands(stands.budget, stands.account, int(spent or 0), stands.limit, start, until)
 
 

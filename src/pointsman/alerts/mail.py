@@ -56,6 +56,7 @@ class Mail:
                 problem = await ended
         except TimeoutError:
             raise NotTaken("no answer in time") from None
+        self._thread = None  # It has said its word, and only has to end.
         if problem:
             raise NotTaken(problem)
 

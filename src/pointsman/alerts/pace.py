@@ -6,8 +6,9 @@ burst says nothing, the five minutes so that what is over is not told any more (
 rule of Google's SRE Workbook, chapter 5). What happened before anybody looked counts as nothing
 spent, so a restart makes it late, never wrong.
 
-The *forecast* takes the lower of two speeds: of the window so far, and of its last third. The one
-is not fooled by a burst just now, the other not by one long ago. Nothing is forecast in the first
+The *forecast* takes the lower of two speeds: of the window so far without the eighth of it in
+which the most was spent, and of its last third. The one is not fooled by a burst, the other not by
+what was long ago. Nothing is forecast in the first
 tenth of a window or while less than a tenth of the limit is spent, nor by speed where there were
 fewer than `LEAST_STEPS` minutes in which something was spent: not at the first request.
 
@@ -17,6 +18,7 @@ Both are for money in windows of a day or longer; in shorter ones the thresholds
 from __future__ import annotations
 
 from collections import deque
+from itertools import pairwise
 from typing import Final
 
 from pointsman.alerts.alert import Alert
@@ -32,6 +34,7 @@ FORECAST_STANDS_S: Final = 3_600.0
 LEAST_PART: Final = 0.1
 """Of the window and of the limit, before anything is forecast."""
 LEAST_STEPS: Final = 5
+PARTS: Final = 8
 POINTS: Final = 96
 """Points that a window's course is remembered by."""
 LONG: Final = frozenset({"day", "week", "month"})
@@ -124,11 +127,9 @@ class Pace:
             or self._steps < LEAST_STEPS
         ):
             return None
-        before = now - gone / 3
-        at, then = max(
-            (point for point in self._course if point[0] <= before), default=(stands.start, 0)
-        )
-        speed = min(spent / gone, (spent - then) / max(now - at, 1.0))
+        speed = min(self._usual(stands, now), self._lately(stands, now))
+        if speed <= 0:
+            return None
         if spent + speed * left <= limit:
             return None
         name, subject = stands.account
@@ -145,6 +146,21 @@ class Pace:
             tenant=tenant_of(budget, subject),
             facts=facts_of(stands) | {"used_up_at": now + ends_in, "expected_nano_usd": expected},
         )
+
+    def _usual(self, stands: Settled, now: float) -> float:
+        """nano-USD a second over the window so far, less the part with the most."""
+        length = (now - stands.start) / PARTS
+        until = [self._at(stands.start + part * length) for part in range(PARTS)] + [stands.spent]
+        steps = [after - before for before, after in pairwise(until)]
+        return (stands.spent - max(steps)) / (length * (PARTS - 1))
+
+    def _lately(self, stands: Settled, now: float) -> float:
+        before = now - (now - stands.start) / 3
+        return (stands.spent - self._at(before)) / (now - before)
+
+    def _at(self, moment: float) -> int:
+        """What was spent in the window until `moment`, as far as that was seen."""
+        return max((spent for at, spent in self._course if at <= moment), default=0)
 
     def __repr__(self) -> str:
         return f"Pace({self._total} seen, {len(self._minutes)} minutes)"

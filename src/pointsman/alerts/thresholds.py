@@ -40,7 +40,7 @@ def reached(stands: Settled, now: float, *, is_refused: bool = False) -> list[Al
     """The thresholds that are reached, the highest last; the others are quiet. `now` is in the
     window, in seconds since the epoch: a window that is over tells nothing more."""
     budget = stands.budget
-    if stands.until <= now:
+    if stands.until <= now and not budget.window.rolling:
         return []
     crossed = [
         at
@@ -100,7 +100,8 @@ def stands_for(stands: Settled, now: float) -> float:
 
 
 def facts_of(stands: Settled) -> dict[str, Fact]:
-    unit = _SUFFIX[stands.budget.unit]
+    unit = stands.budget.unit
+    is_open = stands.budget.window.rolling or stands.until >= FOREVER
     return {
         "budget": stands.budget.name,
         "scope": stands.budget.scope,
@@ -108,8 +109,8 @@ def facts_of(stands: Settled) -> dict[str, Fact]:
         "window": str(stands.budget.window),
         f"spent_{unit}": stands.spent,
         f"limit_{unit}": stands.limit,
-        "window_start": stands.start,
-        "window_end": None if stands.until >= FOREVER else stands.until,
+        "window_start": None if is_open else stands.start,
+        "window_end": None if is_open else stands.until,
     }
 
 
@@ -152,10 +153,3 @@ def _text(stands: Settled, at: float, is_refused: bool) -> str:
 
 WITHIN_TENANT: Final[frozenset[Scope]] = frozenset({"team", "app", "user", "key", "tag", "run"})
 """Scopes whose subjects are a tenant's own: `tenant/subject`, percent-encoded."""
-
-_SUFFIX: Final = {
-    "nano_usd": "nano_usd",
-    "requests": "requests",
-    "tokens": "tokens",
-    "at_once": "at_once",
-}
