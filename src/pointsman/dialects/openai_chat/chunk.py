@@ -34,6 +34,8 @@ class Choice(msgspec.Struct, gc=False):
     index: int = 0
     delta: Delta | None = None
     finish_reason: str | None = None
+    usage: dict[str, Any] | None = None
+    """Moonshot's place for it."""
 
 
 class Piece(msgspec.Struct, gc=False):
@@ -113,6 +115,7 @@ def _choice(item: dict[str, Any]) -> Choice:
         index=index if type(index) is int else 0,
         delta=_delta(delta) if type(delta) is dict else None,
         finish_reason=_text(item.get("finish_reason")),
+        usage=_object(item.get("usage")),
     )
 
 

@@ -90,6 +90,8 @@ class Watch:
                     self._weigh(choice.delta)
                 if choice.finish_reason is not None:
                     self._finish(choice.finish_reason, choice.index)
+                    if choice.usage is not None:
+                        self._read_usage(choice.usage)
         elif chunk.choices is None or name == b"error":
             _raise_if_error(name, data)
         if chunk.service_tier is not None:

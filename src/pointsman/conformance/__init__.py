@@ -1,0 +1,1 @@
+"""Suites by which anyone can check a gateway, ours or another: what usage is read and charged."""
