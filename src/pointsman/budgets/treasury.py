@@ -289,6 +289,18 @@ class Treasury:
         for listener in self.listeners:
             listener(settled)
 
+    def counts_tokens(self, ask: Ask) -> bool:
+        """Whether a request, or an attempt, counts by its tokens."""
+        return any(
+            kind == TOKENS
+            for of_attempt in (False, True)
+            for _, kind in self._plan(ask, of_attempt)
+        )
+
+    def is_strict(self, ask: Ask) -> bool:
+        """Whether an attempt counts in a budget that must never be overspent."""
+        return any(kind == STRICT for _, kind in self._plan(ask, True))
+
     def affordable_nano(self, ask: Ask) -> int | None:
         """The least that is left of the budgets that lead to cheaper deployments; None: of none."""
         now = self._clock.now()
@@ -298,14 +310,6 @@ class Treasury:
             if kind <= EXPECTED and till.budget.at_cap == "downgrade"
         ]
         return min(lefts, default=None)
-
-    def is_strict(self, ask: Ask) -> bool:
-        """Whether a budget counts the attempt that must never be overspent."""
-        return any(kind == STRICT for _, kind in self._plan(ask, True))
-
-    def counts_tokens(self, ask: Ask) -> bool:
-        """Whether the request counts by its tokens."""
-        return any(kind == TOKENS for _, kind in self._plan(ask, False))
 
     def view(self, ask: Ask) -> tuple[Standing, ...]:
         """The budgets and rates that an ask counts in, tightest first."""
