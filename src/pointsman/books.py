@@ -1,7 +1,8 @@
-"""The books of one process: ledger, budgets and the log between them, put together and run.
+"""The books of one process: ledger, log and budgets, put together and run.
 
-Where the ledger is kept, budgets are kept in the same store, and workers lease their parts of them
-there; whoever starts several workers without one is told so, since each would count for itself.
+Where the ledger is kept, budgets are kept in the same store, and each worker leases its parts of
+them there. Without one everything is in memory; whoever starts several workers like that is told
+so, since each would count for itself.
 """
 
 from __future__ import annotations
@@ -9,23 +10,33 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from pointsman.budgets.accounts import StoreAccounts
+from pointsman.budgets.ahead import NO_LOG
+from pointsman.budgets.escrow import Escrow
 from pointsman.budgets.escrow_memory import MemoryEscrow
+from pointsman.budgets.escrow_store import StoreEscrow
+from pointsman.budgets.membership import Membership
 from pointsman.budgets.treasury import Treasury
 from pointsman.clock import Clock
-from pointsman.config.settings import Settings
+from pointsman.config.settings import LedgerSettings, Settings
 from pointsman.domain.budgets import Budget
 from pointsman.errors import ConfigError
 from pointsman.ledger.entries import LedgerStore
-from pointsman.ledger.memory import MemoryLedger
-from pointsman.ledger.sqlite import SqliteLedger
+from pointsman.ledger.opening import Kept, open_ledger
 
 
 class Books:
-    """`ledger` None: as the settings say."""
+    """`ledger` None: as the settings say; else that one, and budgets in memory."""
 
     def __init__(self, settings: Settings, clock: Clock, ledger: LedgerStore | None = None) -> None:
-        self.ledger = ledger if ledger is not None else _ledger_of(settings, clock)
-        self.treasury = Treasury(settings.budgets, MemoryEscrow(clock), clock)
+        self.kept = (
+            open_ledger(settings.ledger, clock, StoreAccounts())
+            if ledger is None
+            else Kept(ledger, NO_LOG)
+        )
+        self.ledger = self.kept.ledger
+        escrow = _escrow_of(self.kept, settings.ledger, clock)
+        self.treasury = Treasury(settings.budgets, escrow, clock, log=self.kept.log)
         self._of_file: tuple[Budget, ...] = settings.budgets
         self._stored: tuple[Budget, ...] = ()
 
@@ -45,12 +56,13 @@ class Books:
         self.treasury.follow((*self._of_file, *stored))
 
     async def start(self) -> None:
+        self.kept.start()
         await self.treasury.start()
 
     async def close(self) -> None:
         """Hand back what is leased, then make the ledger durable."""
         await self.treasury.close()
-        await asyncio.to_thread(self.ledger.close)
+        await asyncio.to_thread(self.kept.close)
 
     def __repr__(self) -> str:
         return f"Books({self.ledger!r}, {self.treasury!r})"
@@ -65,8 +77,8 @@ def check_shared(settings: Settings) -> None:
         )
 
 
-def _ledger_of(settings: Settings, clock: Clock) -> LedgerStore:
-    ledger = settings.ledger
-    if ledger.path is None:
-        return MemoryLedger()
-    return SqliteLedger(ledger.path, clock, flush_s=ledger.flush_s, batch_rows=ledger.batch_rows)
+def _escrow_of(kept: Kept, settings: LedgerSettings, clock: Clock) -> Escrow:
+    store, owner = kept.store, kept.owner
+    if store is None or owner is None:
+        return MemoryEscrow(clock)
+    return StoreEscrow(store, Membership(owner.worker, owner.host, owner.boot, settings.lease_s))

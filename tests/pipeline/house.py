@@ -7,7 +7,11 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from pointsman.budgets.ahead import NO_LOG, AheadLog
+from pointsman.budgets.escrow_memory import MemoryEscrow
+from pointsman.budgets.treasury import Treasury
 from pointsman.config.settings import BreakerSettings, Route
+from pointsman.domain.budgets import Budget
 from pointsman.domain.content import Text
 from pointsman.domain.deployment import Deployment, Limits
 from pointsman.domain.outcome import Outcome
@@ -16,9 +20,11 @@ from pointsman.domain.usage import Usage
 from pointsman.errors import FailureKind, ProviderFailure
 from pointsman.ledger.entries import Attempt, LedgerEntry
 from pointsman.pipeline.account import Account
+from pointsman.pipeline.admit import Admit
 from pointsman.pipeline.build import DeploymentStack, deployment_stack
 from pointsman.pipeline.call import Call
 from pointsman.pipeline.dispatch import Dispatch
+from pointsman.pipeline.holding import Holding
 from pointsman.pipeline.service import Reply
 from pointsman.routing.estimate import worst_cost
 from pointsman.routing.retries import UNLIMITED, RetrySource
@@ -124,8 +130,12 @@ class House:
         outside: tuple[str, ...] = (),
         retries: RetrySource = UNLIMITED,
         seed: int = 1,
+        budgets: Sequence[Budget] | None = None,
+        log: AheadLog = NO_LOG,
     ) -> None:
         self.clock = clock
+        self.treasury = Treasury(budgets or (), MemoryEscrow(clock), clock, log=log)
+        holding = None if budgets is None else Holding(self.treasury, "auto", clock)
         self.services: dict[str, TimedService] = {}
         self.stacks: dict[str, DeploymentStack] = {}
         for name, script in scripts.items():
@@ -148,10 +158,12 @@ class House:
             hedge=hedge,
         )
         self.told: list[LedgerEntry] = []
+        rng = random.Random(seed)
         self.dispatch = Dispatch(
-            self.route, self.stacks, clock, random.Random(seed), retries, attempt_ids()
+            self.route, self.stacks, clock, rng, retries, attempt_ids(), holding
         )
-        self.account = Account(self.dispatch, clock, "auto", None, self.told.append)
+        inner = self.dispatch if holding is None else Admit(self.dispatch, holding)
+        self.account = Account(inner, clock, "auto", None, self.told.append)
 
     async def ask(self, **changes: object) -> str:
         """Ask once and read the answer; return who answered, or raise."""
@@ -184,6 +196,15 @@ class House:
 
     def calls(self) -> dict[str, int]:
         return {name: len(service.calls) for name, service in self.services.items()}
+
+    def spent(self) -> int:
+        """What was charged to all budgets, in nano-USD, by the ledger; nothing may be held."""
+        assert not any(bound.held for bound in self.treasury.bounds())
+        attempts = [attempt for entry in self.told for attempt in entry.attempts]
+        return sum(
+            (each.cost_nano or 0) if each.charged_nano is None else each.charged_nano
+            for each in attempts
+        )
 
     def leftovers(self) -> dict[str, tuple[int, int]]:
         """Connections and attempts that are still held, by deployment; empty is right."""
