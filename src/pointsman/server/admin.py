@@ -138,7 +138,10 @@ class AdminApp:
         return f"{self._prefix}{next(self._count):08x}"
 
     async def close(self) -> None:
-        await asyncio.to_thread(self._threads.shutdown)
+        await asyncio.to_thread(self._end)
+
+    def _end(self) -> None:
+        self._threads.shutdown()
         for database in self._opened:
             database.close()
 

@@ -177,6 +177,10 @@ class Idempotency:
             self._tried(work)
         self._left = [work for work in self._left if work in left]
 
+    def _end(self) -> None:
+        self._renewed()
+        self._database.close()
+
     # On the loop.
 
     def _renew_later(self) -> None:
@@ -192,9 +196,8 @@ class Idempotency:
     async def close(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._renewed)
-        await asyncio.to_thread(self._thread.shutdown)
-        self._database.close()
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._end)
+        self._thread.shutdown()
 
     def __repr__(self) -> str:
         return f"Idempotency({len(self._claims)} under way, {len(self._left)} not kept yet)"
