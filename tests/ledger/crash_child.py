@@ -14,8 +14,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.ledger.tally import Tally
+from tests.ledger.leases import leased
 
+from pointsman.budgets.accounts import StoreAccounts
 from pointsman.clock import SystemClock
 from pointsman.domain.call import Caller
 from pointsman.domain.usage import Usage
@@ -29,7 +30,7 @@ from pointsman.wal import note as notes
 from pointsman.wal.folder import Owner, boot_id, make
 from pointsman.wal.log import Log
 from pointsman.wal.note import Note
-from pointsman.wal.replay import Item
+from pointsman.wal.replay import Item, Settled
 
 POINTS = (
     *("before-dispatch", "after-dispatch", "mid-stream", "after-settle", "after-entry"),
@@ -55,7 +56,7 @@ class Killer:
 
 
 class DyingShipping(Shipping):
-    def __init__(self, owner: Owner, accounts: Tally, killer: Killer) -> None:
+    def __init__(self, owner: Owner, accounts: StoreAccounts, killer: Killer) -> None:
         super().__init__(owner, accounts)
         self._killer = killer
 
@@ -65,11 +66,10 @@ class DyingShipping(Shipping):
         self._killer.at("after-commit")
 
 
-class DyingTally(Tally):
+class DyingAccounts(StoreAccounts):
     """Dies inside a recovery."""
 
-    def __init__(self, database: Database, killer: Killer) -> None:
-        super().__init__(database)
+    def __init__(self, killer: Killer) -> None:
         self._killer = killer
 
     def end(self, database: Database, owner: Owner, *, is_sure: bool) -> None:
@@ -77,9 +77,9 @@ class DyingTally(Tally):
         super().end(database, owner, is_sure=is_sure)
 
     def settle(
-        self, database: Database, owner: Owner, charges: Sequence[tuple[int, object]]
+        self, database: Database, owner: Owner, charges: Sequence[tuple[int, Settled]]
     ) -> None:
-        super().settle(database, owner, charges)  # type: ignore[arg-type]
+        super().settle(database, owner, charges)
         self._killer.at("recovery-after-batch")
 
 
@@ -96,7 +96,10 @@ def note(request: str, worker: str, at: float) -> Note:
 
 
 class Worker:
-    def __init__(self, ledger: KeptLedger, journal: int, name: str, seed: int) -> None:
+    def __init__(
+        self, ledger: KeptLedger, journal: int, name: str, leases: list[int], seed: int
+    ) -> None:
+        self._leases = leases
         self._ledger = ledger
         self._journal = journal
         self._name = name
@@ -105,7 +108,7 @@ class Worker:
     def attempt(self, request: str, number: int, killer: Killer) -> Attempt:
         attempt_id = f"{request}.{number}"
         clock = SystemClock()
-        parts = [(1, HELD), (2, HELD)]
+        parts = [(lease, HELD) for lease in self._leases]
         killer.at("before-dispatch")
         self._ledger.dispatch(
             attempt_id, parts, HELD, notes.encode(note(request, self._name, clock.wall()))
@@ -125,7 +128,10 @@ class Worker:
         request = f"{self._name}-{number}"
         if number % 7 == 0:  # Held and called off again.
             self._ledger.dispatch(
-                f"{request}.v", [(1, HELD)], HELD, notes.encode(note(request, self._name, 1.0))
+                f"{request}.v",
+                [(self._leases[0], HELD)],
+                HELD,
+                notes.encode(note(request, self._name, 1.0)),
             )
             self._ledger.void(f"{request}.v")
         attempts = tuple(self.attempt(request, n, killer) for n in range(1 + (number % 3 == 0)))
@@ -144,14 +150,11 @@ def main(place: str, root: Path, journal: Path, point: str, nth: int, seed: int)
     store = Store.of(place, clock, timeout_s=5.0)
     killer = Killer(point, nth)
     if point in RECOVERY_POINTS:
-        database = store.open()
-        Recovery(root, store, DyingTally(database, killer), batch_rows=8).sweep()
-        database.close()
+        recovery = Recovery(root, store, DyingAccounts(killer), batch_rows=8)
+        recovery.sweep()
+        recovery.close()
         killer.at("recovery-after-end")
         return
-    database = store.open()
-    accounts = Tally(database)
-    database.close()
     name = f"w{os.getpid()}"
     owner = Owner(name, store.shown, boot_id(), "h", os.getpid(), clock.wall())
     log = Log(make(root, owner), segment_bytes=20_000)
@@ -160,11 +163,11 @@ def main(place: str, root: Path, journal: Path, point: str, nth: int, seed: int)
         clock,
         flush_s=0.002,
         batch_rows=16,
-        shipping=DyingShipping(owner, accounts, killer),
+        shipping=DyingShipping(owner, StoreAccounts(), killer),
         log=log,
     )
     out = os.open(journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    worker = Worker(ledger, out, name, seed)
+    worker = Worker(ledger, out, name, leased(store, name), seed)
     print("ready", flush=True)
     for number in range(1, 100_000 if point == "never" else 400):
         worker.request(number, killer)

@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 from tests.ledger.crash_child import HELD, RECOVERY_POINTS, Killer, Worker, note
-from tests.ledger.tally import Tally
+from tests.ledger.leases import BUDGETS, charged, leased, standing
 
+from pointsman.budgets.accounts import StoreAccounts
 from pointsman.clock import SystemClock
 from pointsman.ledger.keeper import KeptLedger
 from pointsman.ledger.recovery import Recovery
@@ -39,7 +40,7 @@ class Bench:
         self.clock = SystemClock()
         self.store = Store.of(place, self.clock)
         self.database = self.store.open()
-        self.accounts = Tally(self.database)
+        self.accounts = StoreAccounts()
 
     def close(self) -> None:
         self.database.close()
@@ -88,6 +89,30 @@ class Bench:
         lines = self.journal.read_text().splitlines() if self.journal.exists() else []
         return {name: int(bill) for name, bill in (line.split() for line in lines)}
 
+    @property
+    def is_all_given_back(self) -> bool:
+        """Whether nothing is leased any more, and every worker is gone."""
+        states = self.database.rows("SELECT DISTINCT state FROM worker")
+        return states == [("gone",)] and all(
+            leased == 0 for _, leased in standing(self.database).values()
+        )
+
+    @property
+    def is_in_suspense(self) -> bool:
+        """Whether what is left of the leases stays counted, for a person to look at."""
+        states = self.database.rows(
+            "SELECT DISTINCT state FROM lease WHERE granted > spent + returned"
+        )
+        return states == [("suspense",)] and all(
+            leased > 0 for _, leased in standing(self.database).values()
+        )
+
+    def open_attempt(self, ledger: KeptLedger, worker: str, name: str = "a") -> None:
+        """Dispatch an attempt and leave it at that."""
+        parts = [(lease, HELD) for lease in leased(self.store, worker)]
+        body = notes.encode(note(f"r-{name}", "key-1", 1.5))
+        ledger.dispatch(name, parts, HELD, body)
+
     def check(self, most_guesses: int) -> None:
         """What the provider has billed is what the ledger and the accounts have, but for attempts
         that nobody could know of: these are charged what was held, and are marked."""
@@ -97,23 +122,25 @@ class Bench:
         assert len(names) == len(set(names))
         assert set(bills) <= set(names)
         assert not [name for name in names if name.endswith(".v")]
-        charged = {n: cost if charge is None else charge for n, cost, charge, _ in attempts}
+        amounts = {n: cost if charge is None else charge for n, cost, charge, _ in attempts}
         # Dispatched and killed before the provider was asked: charged, as nobody can know.
         guessed = {name for name in names if name not in bills}
         for name, bill in bills.items():
-            if charged[name] != bill:
-                assert charged[name] == HELD
+            if amounts[name] != bill:
+                assert amounts[name] == HELD
                 guessed.add(name)
         assert len(guessed) <= most_guesses
         estimated = {name for name, _, _, is_estimated in attempts if is_estimated}
         assert guessed <= estimated
-        tally = self.database.rows("SELECT attempt_id, lease, charged FROM tally")
-        assert {(name, lease): amount for name, lease, amount in tally} == {
-            (name, lease): charged[name] for name in names for lease in (1, 2)
+        assert charged(self.database) == {
+            (name, budget.name): amounts[name] for name in names for budget in BUDGETS
         }
-        [(total,)] = self.database.rows("SELECT sum(known_nano) FROM entry")
+        total = sum(amounts.values())
+        for spent, _ in standing(self.database).values():
+            assert spent == total
+        [(known,)] = self.database.rows("SELECT sum(known_nano) FROM entry")
         [(parts,)] = self.database.rows("SELECT sum(cost_nano) FROM attempt")
-        assert total == parts
+        assert known == parts
         [(lonely,)] = self.database.rows(
             "SELECT count(*) FROM entry WHERE attempts <> "
             "(SELECT count(*) FROM attempt WHERE attempt.entry = entry.seq)"
@@ -150,7 +177,7 @@ def test_a_worker_may_die_at_any_point(bench: Bench, point: str) -> None:
     assert recovery.recovered == 3
     assert recovery.lost == 0
     bench.check(most_guesses=3)
-    assert bench.database.rows("SELECT DISTINCT sure FROM ended") == [(1,)]
+    assert bench.is_all_given_back
 
 
 @pytest.mark.slow
@@ -199,7 +226,7 @@ def test_a_worker_that_ends_in_order_leaves_nothing_to_recover(bench: Bench) -> 
 
 def serve(bench: Bench, ledger: KeptLedger, name: str, requests: int) -> None:
     out = os.open(bench.journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    worker = Worker(ledger, out, name, 5)
+    worker = Worker(ledger, out, name, leased(bench.store, name), 5)
     for number in range(1, requests + 1):
         worker.request(number, Killer("never", 1))
     os.close(out)
@@ -209,12 +236,7 @@ def test_two_who_recover_at_once_do_it_once(bench: Bench) -> None:
     for number in range(6):
         ledger, _ = bench.here(f"w{number}")
         serve(bench, ledger, f"w{number}", 8)
-        ledger.dispatch(
-            f"open{number}",
-            [(1, HELD), (2, HELD)],
-            HELD,
-            notes.encode(note(f"r{number}", "w", 1.5)),
-        )
+        bench.open_attempt(ledger, f"w{number}", f"open{number}")
         ledger.close()
     recoveries = [bench.recovery() for _ in range(3)]
     threads = [threading.Thread(target=each.sweep) for each in recoveries]
@@ -226,16 +248,16 @@ def test_two_who_recover_at_once_do_it_once(bench: Bench) -> None:
         each.close()
     assert sum(each.recovered for each in recoveries) == 6
     bench.check(most_guesses=6)
-    assert len(bench.database.rows("SELECT * FROM ended")) == 6
+    assert bench.is_all_given_back
 
 
 def test_an_open_attempt_is_charged_as_held_and_told_as_crashed(bench: Bench) -> None:
     ledger, _ = bench.here("w")
-    ledger.dispatch("a", [(1, HELD), (2, HELD)], HELD, notes.encode(note("r", "key-1", 1.5)))
+    bench.open_attempt(ledger, "w")
     ledger.close()
     bench.recover()
     [row] = bench.database.named("SELECT * FROM entry")
-    assert (row["request_id"], row["status"], row["error_code"]) == ("r", 0, "crashed")
+    assert (row["request_id"], row["status"], row["error_code"]) == ("r-a", 0, "crashed")
     assert (row["at"], row["key"], row["known_nano"], row["estimated"]) == (1.5, "key-1", 300, 1)
     [row] = bench.database.named("SELECT * FROM attempt")
     assert (row["id"], row["cost_nano"], row["charged_nano"]) == ("a", 300, HELD)
@@ -245,7 +267,7 @@ def test_an_open_attempt_is_charged_as_held_and_told_as_crashed(bench: Bench) ->
 
 def test_a_voided_attempt_is_nothing_to_recover(bench: Bench) -> None:
     ledger, _ = bench.here("w")
-    ledger.dispatch("a", [(1, HELD)], HELD, notes.encode(note("r", "key-1", 1.5)))
+    bench.open_attempt(ledger, "w")
     ledger.void("a")
     ledger.close()
     assert bench.recover().recovered == 0
@@ -255,10 +277,10 @@ def test_a_voided_attempt_is_nothing_to_recover(bench: Bench) -> None:
 @pytest.mark.parametrize("boot", ["another start", ""])
 def test_after_a_loss_of_power_leases_stay_in_suspense(bench: Bench, boot: str) -> None:
     ledger, _ = bench.here("w", boot=boot)
-    ledger.dispatch("a", [(1, HELD), (2, HELD)], HELD, notes.encode(note("r", "key-1", 1.5)))
+    bench.open_attempt(ledger, "w")
     ledger.close()
     bench.recover()
-    assert bench.database.rows("SELECT sure FROM ended") == [(0,)]
+    assert bench.is_in_suspense
     bench.check(most_guesses=1)
 
 
@@ -267,7 +289,7 @@ def orphaned(bench: Bench, **log: Any) -> list[Path]:
     ledger, _ = bench.here("w", **log)
     ledger._shipping.ship = lambda *_: time.sleep(0.005)  # type: ignore[method-assign]
     serve(bench, ledger, "w", 20)
-    ledger.dispatch("a", [(1, HELD), (2, HELD)], HELD, notes.encode(note("r", "key-1", 1.5)))
+    bench.open_attempt(ledger, "w")
     ledger.close()
     return files_of(bench.root / "w")
 
@@ -277,7 +299,7 @@ def test_a_torn_end_is_nobodys_damage(bench: Bench) -> None:
     with last.open("ab") as file:
         file.write(b"\x99\x01\x00\x00torn")
     bench.recover()
-    assert bench.database.rows("SELECT sure FROM ended") == [(1,)]
+    assert bench.is_all_given_back
     bench.check(most_guesses=1)
 
 
@@ -290,7 +312,7 @@ def test_damage_is_told_and_what_is_left_of_leases_stays(
     data[-30] ^= 1
     files[1].write_bytes(bytes(data))
     recovery = bench.recover()
-    assert bench.database.rows("SELECT sure FROM ended") == [(0,)]
+    assert bench.is_in_suspense
     assert "recovery.damaged" in caplog.text
     assert recovery.recovered == 1
 
@@ -299,7 +321,7 @@ def test_a_missing_segment_is_damage(bench: Bench) -> None:
     files = orphaned(bench, segment_bytes=4_000)
     files[1].unlink()
     bench.recover()
-    assert bench.database.rows("SELECT sure FROM ended") == [(0,)]
+    assert bench.is_in_suspense
 
 
 def test_a_store_that_is_away_is_tried_again(bench: Bench) -> None:

@@ -116,14 +116,15 @@ class KeptLedger:
 
     def _check(self) -> None:
         """Open a file at once: one that can never be written is a mistake of the configuration.
-        A server that does not answer may be back in a moment."""
+
+        A server is left to the writer: it may be back in a moment, and may not be waited for here.
+        """
+        if self._store_of.kind != "sqlite":
+            return
         try:
             self._database.rows("SELECT 1 FROM entry LIMIT 1")
         except (StorageError, OSError) as error:
             self._database.close()
-            if self._store_of.kind != "sqlite" and isinstance(error, StorageUnavailable):
-                log.error("ledger.unreachable store=%s error=%r", self._store_of.shown, str(error))
-                return
             raise ConfigError(
                 f"ledger {self._store_of.shown}: cannot be written ({error}); "
                 "choose a writable `ledger.path`, or leave it out to keep the ledger in memory"
@@ -380,6 +381,7 @@ class KeptLedger:
                 self._store([item])
             return
         self._refuse(name_of(batch[0]), error)
+        self._shipping.pass_over(batch[0])
 
     def _refuse(self, name: str, error: Exception) -> None:
         self._lose(1)

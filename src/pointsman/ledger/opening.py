@@ -17,7 +17,9 @@ import os
 import socket
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
+from pointsman.budgets.accounts import StoreAccounts
 from pointsman.budgets.ahead import NO_LOG, AheadLog
 from pointsman.clock import Clock
 from pointsman.config.settings import LedgerSettings
@@ -30,6 +32,8 @@ from pointsman.ledger.shipping import Accounts, Shipping
 from pointsman.store.open import Store
 from pointsman.wal.folder import Owner, boot_id, make, new_worker_id
 from pointsman.wal.log import Log
+
+ACCOUNTS: Final = StoreAccounts()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,7 @@ def store_of(settings: LedgerSettings, clock: Clock) -> Store | None:
     return None
 
 
-def open_ledger(settings: LedgerSettings, clock: Clock, accounts: Accounts) -> Kept:
+def open_ledger(settings: LedgerSettings, clock: Clock, accounts: Accounts = ACCOUNTS) -> Kept:
     """Open it all. Raises ConfigError for what can never be written."""
     store = store_of(settings, clock)
     if store is None:

@@ -64,7 +64,7 @@ class Shipping:
         self.owner = owner
         self._accounts = accounts
         self.told = 0
-        """The number up to which the store is known to have everything."""
+        """The number up to which there is nothing left to tell."""
 
     def ship(self, database: Database, items: Sequence[Item]) -> None:
         """Tell items, ascending by number where they have one. Raises StorageError: then none of
@@ -76,6 +76,10 @@ class Shipping:
             with _transaction(database):
                 self._tell(database, items, are_new=False)
         self.told = max([self.told, *(seq for seq, _ in items)])
+
+    def pass_over(self, item: Item) -> None:
+        """The store will never take it: do not come back to it."""
+        self.told = max(self.told, item[0])
 
     def end(self, database: Database, seq: int, *, is_sure: bool = True) -> None:
         """All is told up to a number, but for what the store will never take."""
@@ -145,6 +149,7 @@ def ship_all(
                     shipping.ship(database, [item])
                 except RowRefused as error:
                     refuse(name_of(item), error)
+                    shipping.pass_over(item)
                     count -= 1
     return count
 

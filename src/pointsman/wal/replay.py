@@ -103,13 +103,15 @@ class Survey:
         self._asked: dict[str, _Asked] = {}
 
     def feed(self, records: Iterable[Record], refuse: Callable[[str, Exception], object]) -> None:
-        """Take in a segment's records; what cannot be read is told to `refuse`."""
+        """Take in a segment's records. A DISPATCH that cannot be read is told to `refuse`; of the
+        others `items_of` tells."""
         for record in records:
             self.last_seq = max(self.last_seq, record.seq)
             try:
                 self._take(record)
             except msgspec.DecodeError as error:
-                refuse(f"{record.attempt_id}#{record.seq}", error)
+                if record.kind == DISPATCH:
+                    refuse(f"{record.attempt_id}#{record.seq}", error)
 
     def _take(self, record: Record) -> None:
         if record.kind == DISPATCH:
