@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from pointsman.domain.content import JsonObject
-from pointsman.server import admin_budgets, admin_keys
+from pointsman.server import admin_alerts, admin_budgets, admin_keys, admin_reports
 from pointsman.server.admin_route import EVERYBODY, AdminRoute, Ask
 
 
@@ -19,4 +19,6 @@ TABLE: Final[tuple[AdminRoute, ...]] = (
     ),
     *admin_keys.ROUTES,
     *admin_budgets.ROUTES,
+    *admin_alerts.ROUTES,
+    *admin_reports.ROUTES,
 )

@@ -1,0 +1,188 @@
+"""`pointsman report`: what was spent, how it goes, why, and whether invoices agree.
+
+The figures are the admin API's and the library's: `pointsman.reports` on the ledger's store.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pointsman.cli.periods import FORMS
+from pointsman.cli.report_desk import (
+    as_json_option,
+    context_of,
+    joined,
+    opened,
+    selection_of,
+    where_option,
+    with_ledger,
+    with_selection,
+)
+from pointsman.cli.report_files import export, reconcile
+from pointsman.cli.report_shown import AHEAD, DRIVERS, LINES, SAVINGS, print_found, table
+from pointsman.domain.money import format_usd
+
+
+@click.group(epilog="Example: pointsman report lines --by team,model --since month --bucket day")
+def report() -> None:
+    """Report what was spent, how it goes, why it changed, and whether invoices agree.
+
+    Reads the ledger beside running servers, exact to the last entry that was written. Quantiles
+    of latency are within 2.5 %.
+    """
+
+
+@report.command(epilog="Example: pointsman report lines --by tag:feature,model --since 30d")
+@with_ledger
+@with_selection
+@as_json_option
+def lines(
+    config: Path | None, ledger: str | None, tenant: str | None, as_json: bool, **selection: Any
+) -> None:
+    """Add up requests, tokens, cost, savings and latency by any dimensions."""
+    from pointsman.reports import api
+
+    with opened(config, ledger, tenant) as asked:
+        found: Any = api.lines(context_of(asked), api.Selection(**selection_of(selection)))
+    print_found(found, as_json, LINES, "lines")
+
+
+@report.command(epilog="Example: pointsman report savings --baseline always-frontier --since month")
+@click.option("--baseline", required=True, help="A deployment's name, or always-frontier.")
+@with_ledger
+@with_selection
+@as_json_option
+def savings(
+    config: Path | None,
+    ledger: str | None,
+    tenant: str | None,
+    as_json: bool,
+    baseline: str,
+    **selection: Any,
+) -> None:
+    """Compare with what a stated baseline would have cost, at today's price (needs --config)."""
+    from pointsman.config.load import load
+    from pointsman.reports import api
+
+    if config is None:
+        raise click.UsageError("--config is needed: prices are in the configuration.")
+    deployments = load(config, os.environ).deployments
+    with opened(config, ledger, tenant) as asked:
+        query = api.SavingsQuery(baseline=baseline, **selection_of(selection))
+        found: Any = api.saved(context_of(asked, deployments), query)
+    print_found(found, as_json, SAVINGS, "lines")
+    if not as_json:
+        click.echo(f"Recomputed for {found['baseline']} at {found['prices']}.")
+
+
+@report.command(epilog="Example: pointsman report trend --where app=search --ahead 30")
+@click.option("--step", type=click.Choice(["hour", "day"]), default="day", show_default=True)
+@click.option("--ahead", type=int, default=14, show_default=True, help="How many to foretell.")
+@click.option("--since", help=f"From when: {FORMS}. Default: 120 days or 14 days of hours.")
+@click.option("--timezone", default="UTC", show_default=True, help="Where days begin.")
+@where_option
+@with_ledger
+@as_json_option
+def trend(
+    config: Path | None,
+    ledger: str | None,
+    tenant: str | None,
+    as_json: bool,
+    where: tuple[str, ...],
+    **asks: Any,
+) -> None:
+    """Show season, changes of level, and a forecast that holds with 80 %."""
+    from pointsman.reports import api
+
+    with opened(config, ledger, tenant) as asked:
+        found: Any = api.trends(context_of(asked), api.TrendQuery(where=joined(where), **asks))
+    if as_json:
+        print_found(found, as_json, (), "")
+        return
+    for shift in found["shifts"]:
+        before, after = format_usd(shift["before_nano"]), format_usd(shift["after_nano"])
+        click.echo(f"Since {shift['period']}: {after} instead of {before} a {found['step']}.")
+    table(AHEAD, found["ahead"], "Too few periods with a cost to foretell any.")
+    if found["total"]:
+        low, high = found["total"]["low_nano"], found["total"]["high_nano"]
+        click.echo(f"Together {format_usd(low)} to {format_usd(high)}, with 80 %.")
+
+
+@report.command(
+    epilog="Example: pointsman report drivers --before 2026-10-01 --since 2026-11-01 --by model"
+)
+@click.option("--before", required=True, help="Where the earlier period begins.")
+@click.option("--since", required=True, help="Where the later begins, and the earlier ends.")
+@click.option("--until", help="Where the later ends. Default: now.")
+@click.option("--before-until", help="Where the earlier ends, if not at --since.")
+@click.option("--by", default="model", show_default=True, help="What to group by.")
+@where_option
+@with_ledger
+@as_json_option
+def drivers(
+    config: Path | None,
+    ledger: str | None,
+    tenant: str | None,
+    as_json: bool,
+    where: tuple[str, ...],
+    **asks: Any,
+) -> None:
+    """Explain a difference: volume, mix, length and price, which add up to it exactly."""
+    from pointsman.reports import api
+
+    with opened(config, ledger, tenant) as asked:
+        found: Any = api.driven(context_of(asked), api.DriversQuery(where=joined(where), **asks))
+    if as_json:
+        print_found(found, as_json, (), "")
+        return
+    rows = [{**part, **part["effects"]} for part in found["parts"]]
+    total = {"group": ["total"], **found, **found["effects"]}
+    table(DRIVERS, [*rows, total] if rows else [], "Nothing in either period.")
+
+
+@report.command(epilog="Example: pointsman report runway --limit-usd 500 --where team=search")
+@click.option("--limit-usd", required=True, help="The limit, in USD.")
+@click.option(
+    "--window",
+    type=click.Choice(["hour", "day", "week", "month"]),
+    default="month",
+    show_default=True,
+)
+@click.option("--timezone", default="UTC", show_default=True, help="Where days begin.")
+@where_option
+@with_ledger
+@as_json_option
+def runway(
+    config: Path | None,
+    ledger: str | None,
+    tenant: str | None,
+    as_json: bool,
+    where: tuple[str, ...],
+    **asks: Any,
+) -> None:
+    """Foretell when a limit is used up, within its window."""
+    from pointsman.reports import api
+    from pointsman.reports.trend import shown
+
+    with opened(config, ledger, tenant) as asked:
+        found: Any = api.lasting(context_of(asked), api.RunwayQuery(where=joined(where), **asks))
+    if as_json:
+        print_found(found, as_json, (), "")
+        return
+    spent, limit = format_usd(found["spent_nano"]), format_usd(found["limit_nano"])
+    click.echo(f"{spent} of {limit} are spent; the window ends {shown(found['window_ends'])}.")
+    if found["likelihood"] is None:
+        click.echo("Too few periods with a cost to foretell any.")
+        return
+    click.echo(f"Used up before that: {found['likelihood']:.0%} likely.")
+    if found["likelihood"]:
+        early, late = shown(found["early"]), shown(found["late"])
+        click.echo(f"Between {early or 'later'} and {late or 'after the window'}, with 80 %.")
+
+
+report.add_command(export)
+report.add_command(reconcile)
