@@ -13,8 +13,9 @@ import pytest
 from tests.alerts.conftest import BUDGET, USD, Hook, Lines, entry, hooked, stands
 from tests.alerts.test_loops import CALLER, question
 
+from pointsman.access.principal import EVERYTHING, Sight
 from pointsman.alerts.alerts import Alerts
-from pointsman.alerts.book import EVERYONE, Line, acknowledge, list_alerts
+from pointsman.alerts.book import Line, acknowledge, list_alerts
 from pointsman.config.settings_money import (
     AlertSettings,
     AnomalySettings,
@@ -55,7 +56,7 @@ def to(hook: Hook, **fields: object) -> AlertSettings:
 
 
 async def standing(alerts: Alerts) -> list[Line]:
-    return await alerts.ask(lambda db: list_alerts(db, EVERYONE))
+    return await alerts.ask(lambda db: list_alerts(db, EVERYTHING))
 
 
 async def until(is_so: Callable[[], bool]) -> None:
@@ -135,8 +136,8 @@ async def test_an_acknowledged_alert_says_by_whom(clock: FakeClock) -> None:
         alerts.settled(stands(60))
         await alerts.tick()
         [line] = await standing(alerts)
-        assert not await alerts.ask(lambda db: acknowledge(db, line.id, "south", "eve"))
-        assert await alerts.ask(lambda db: acknowledge(db, line.id, "north", "ada"))
+        assert not await alerts.ask(lambda db: acknowledge(db, line.id, Sight("south"), "eve"))
+        assert await alerts.ask(lambda db: acknowledge(db, line.id, Sight("north"), "ada"))
         assert [each.acked_by for each in await standing(alerts)] == ["ada"]
 
 
@@ -148,7 +149,7 @@ async def test_a_spike_of_one_key_is_told_without_a_ledger(clock: FakeClock) -> 
             alerts.entry(entry(clock.wall(), USD * (20 if minute == 25 else 1), "odd"))
             clock.advance(60)
             await alerts.tick()
-        lines = await alerts.ask(lambda db: list_alerts(db, EVERYONE, is_all=True))
+        lines = await alerts.ask(lambda db: list_alerts(db, EVERYTHING, is_all=True))
         assert [(each.kind, each.facts["value"]) for each in lines] == [("anomaly", "odd")]
 
 

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 import pytest
 from tests.alerts.conftest import alert
 
+from pointsman.access.principal import EVERYTHING, Sight
 from pointsman.alerts.alert import Alert
 from pointsman.alerts.book import (
-    EVERYONE,
     HEARD_S,
     KEPT_S,
     MOST_PENDING,
@@ -62,7 +62,7 @@ def test_what_is_quiet_is_known_and_told_to_nobody(db: Database) -> None:
     raised(db, alert("a", is_quiet=True))
     assert raised(db, alert("a")) == []
     assert due(db) == []
-    assert list_alerts(db, EVERYONE) == []
+    assert list_alerts(db, EVERYTHING) == []
 
 
 def test_what_stands_on_is_told_again_and_then_that_it_is_over(
@@ -84,13 +84,13 @@ def test_what_stands_on_is_told_again_and_then_that_it_is_over(
 
 def test_what_was_acknowledged_is_not_told_again(db: Database, clock: FakeClock) -> None:
     raised(db, alert("a", stands_s=9_999))
-    number = list_alerts(db, EVERYONE)[0].id
-    assert acknowledge(db, number, EVERYONE, "ada")
-    assert acknowledge(db, number, EVERYONE, "bob")
+    number = list_alerts(db, EVERYTHING)[0].id
+    assert acknowledge(db, number, EVERYTHING, "ada")
+    assert acknowledge(db, number, EVERYTHING, "bob")
     clock.advance(4_000)
     raised(db, alert("a", stands_s=9_999))
     assert due(db) == [("all", "raised")]
-    line = list_alerts(db, EVERYONE)[0]
+    line = list_alerts(db, EVERYTHING)[0]
     assert (line.state, line.acked_by) == ("acknowledged", "ada")
 
 
@@ -105,13 +105,13 @@ def test_a_threshold_is_told_once_only(db: Database, clock: FakeClock) -> None:
 
 def test_a_tenant_sees_and_acknowledges_its_own_alone(db: Database) -> None:
     raised(db, alert("a"), alert("b", tenant="south"), alert("c", tenant=None))
-    lines = list_alerts(db, "north")
+    lines = list_alerts(db, Sight("north"))
     assert [line.tenant for line in lines] == ["north"]
-    others = [line.id for line in list_alerts(db, EVERYONE) if line.tenant != "north"]
+    others = [line.id for line in list_alerts(db, EVERYTHING) if line.tenant != "north"]
     assert len(others) == 2
-    assert not any(acknowledge(db, number, "north", "eve") for number in others)
-    assert not acknowledge(db, 999, EVERYONE, "ada")
-    assert list_alerts(db, "*everyone*") == []
+    assert not any(acknowledge(db, number, Sight("north"), "eve") for number in others)
+    assert not acknowledge(db, 999, EVERYTHING, "ada")
+    assert list_alerts(db, Sight(None)) == []
 
 
 def test_a_delivery_that_was_taken_and_never_ended_comes_back(
@@ -132,7 +132,7 @@ def test_a_delivery_waits_for_its_next_try_and_says_what_was_wrong(
     raised(db, alert("a"))
     [taken] = take_due(db, SINKS)
     not_delivered(db, taken, "status 500", db.now() + 4)
-    assert list_alerts(db, EVERYONE)[0].deliveries == {"all": "pending after 1 tries: status 500"}
+    assert list_alerts(db, EVERYTHING)[0].deliveries == {"all": "pending after 1 tries: status 500"}
     clock.advance(3.9)
     assert take_due(db, SINKS) == []
     clock.advance(0.1)
@@ -145,7 +145,7 @@ def test_a_delivery_waits_for_its_next_try_and_says_what_was_wrong(
 @pytest.mark.slow
 def test_a_sink_that_takes_nothing_fills_up_and_no_more(db: Database) -> None:
     raised(db, *(alert(f"{at}") for at in range(MOST_PENDING + 5)))
-    states = [line.deliveries["all"] for line in list_alerts(db, EVERYONE, most=5_000)]
+    states = [line.deliveries["all"] for line in list_alerts(db, EVERYTHING, most=5_000)]
     assert states.count("pending") == MOST_PENDING
     assert states.count("failed after 0 tries: too many are waiting") == 5
 
@@ -156,7 +156,7 @@ def test_old_alerts_are_forgotten_with_their_deliveries(db: Database, clock: Fak
     resolve(db, SINKS)
     clock.advance(KEPT_S + 1)
     assert forget(db) == 1
-    assert [line.kind for line in list_alerts(db, EVERYONE, is_all=True)] == ["burn_rate"]
+    assert [line.kind for line in list_alerts(db, EVERYTHING, is_all=True)] == ["burn_rate"]
     assert db.rows("SELECT count(*) FROM alert_delivery") == [(1,)]
 
 
@@ -199,12 +199,12 @@ def test_the_whole_life_of_an_alert(opened: Callable[[], Database]) -> None:
     delivered(db, taken[0])
     not_delivered(db, taken[1], "reset", db.now() + 60)
     assert resolve(db, SINKS) == 1
-    assert [line.tenant for line in list_alerts(db, EVERYONE)] == [None]
-    assert len(list_alerts(db, EVERYONE, is_all=True)) == 2
-    assert [line.state for line in list_alerts(db, "north", is_all=True)] == ["resolved"]
-    number = list_alerts(db, EVERYONE)[0].id
-    assert not acknowledge(db, number, "north", "eve")
-    assert acknowledge(db, number, EVERYONE, "ada")
+    assert [line.tenant for line in list_alerts(db, EVERYTHING)] == [None]
+    assert len(list_alerts(db, EVERYTHING, is_all=True)) == 2
+    assert [line.state for line in list_alerts(db, Sight("north"), is_all=True)] == ["resolved"]
+    number = list_alerts(db, EVERYTHING)[0].id
+    assert not acknowledge(db, number, Sight("north"), "eve")
+    assert acknowledge(db, number, EVERYTHING, "ada")
     assert share_counts(db, "w1", {"a": 3}, 60.0) == {"a": 0}
     assert share_counts(db, "w2", {"a": 4}, 60.0) == {"a": 3}
     assert forget(db) == 0

@@ -10,7 +10,7 @@ How it is plugged in, all on the event loop:
                                                # a number: 429 `rate_limited`, Retry-After
     await alerts.start() … await alerts.close()
     alerts.follow(settings.alerts)             # at a reload
-    await alerts.ask(lambda db: list_alerts(db, tenant))   # admin routes; also `acknowledge`
+    await alerts.ask(lambda db: list_alerts(db, sight))   # also `acknowledge`
 
 None of the calls waits for anything: they put something down that is looked at once a second, on
 a thread of its own that may take its time with the store. `store` is the ledger's; without one

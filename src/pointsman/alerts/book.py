@@ -11,24 +11,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from enum import Enum
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal
 
 import msgspec
 
+from pointsman.access.principal import Sight
 from pointsman.alerts.alert import RANK, Alert, Event, Fact, Kind, Told
 from pointsman.config.settings_money import Severity
 from pointsman.store.database import Database, Row
 
-
-class Everyone(Enum):
-    """In the place of a tenant: an operator's view of all. It has to be asked for."""
-
-    EVERYONE = "everyone"
-
-
-EVERYONE: Final = Everyone.EVERYONE
-Whose: TypeAlias = "str | Everyone"
 KEPT_S: Final = 90 * 86_400.0
 """How long an alert is kept after it was resolved, in seconds."""
 TAKEN_S: Final = 60.0
@@ -252,19 +243,14 @@ def _told(row: Row, delivery: str, event: Event) -> Told:
 # What people see and do.
 
 
-def list_alerts(
-    db: Database, tenant: Whose, *, is_all: bool = False, most: int = 200
-) -> list[Line]:
-    """The alerts of a tenant, newest first; those that stand, or the resolved ones as well.
-
-    tenant: a tenant's name, which sees only what is its own, or EVERYONE for operators.
-    """
+def list_alerts(db: Database, sight: Sight, *, is_all: bool = False, most: int = 200) -> list[Line]:
+    """The alerts that may be seen, newest first; those that stand, or the resolved ones as well."""
     rows = db.named(
         "SELECT * FROM alert WHERE is_quiet = 0"
         " AND (CAST(? AS BIGINT) = 1 OR tenant = ?)"
         " AND (CAST(? AS BIGINT) = 1 OR resolved_at IS NULL)"
         " ORDER BY raised_at DESC, id DESC LIMIT ?",
-        (*_seen_by(tenant), int(is_all), most),
+        (*sight.sql, int(is_all), most),
     )
     return [_line(db, row) for row in rows]
 
@@ -299,13 +285,13 @@ def _state(row: Row) -> Any:
     return "standing" if row["acked_at"] is None else "acknowledged"
 
 
-def acknowledge(db: Database, alert: int, tenant: Whose, who: str) -> bool:
+def acknowledge(db: Database, alert: int, sight: Sight, who: str) -> bool:
     """Note that somebody has seen to it: it is not told again. False: there is no such alert, or
-    it is another tenant's. Acknowledging twice keeps who was first."""
+    it may not be seen. Acknowledging twice keeps who was first."""
     if not db.rows(
         "SELECT 1 FROM alert WHERE id = ? AND is_quiet = 0 AND (CAST(? AS BIGINT) = 1"
         " OR tenant = ?)",
-        (alert, *_seen_by(tenant)),
+        (alert, *sight.sql),
     ):
         return False
     db.run(
@@ -313,7 +299,3 @@ def acknowledge(db: Database, alert: int, tenant: Whose, who: str) -> bool:
         (db.now(), who, alert),
     )
     return True
-
-
-def _seen_by(tenant: Whose) -> tuple[int, str]:
-    return (1, "") if isinstance(tenant, Everyone) else (0, tenant)
