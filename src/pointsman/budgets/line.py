@@ -23,6 +23,7 @@ from pointsman.clock import Clock, Timer
 
 WANTS: Final = 32
 """Requests served by one errand."""
+CROWD: Final = 32
 
 
 class Waiting:
@@ -67,6 +68,7 @@ class Line:
         self._desk = desk
         self._patience_s = patience_s
         self._waiting: dict[Waiting, None] = {}
+        self._soon: asyncio.Handle | None = None
         self._again: Timer | None = None
         self._again_at = float("inf")
         self._is_turning = False
@@ -86,7 +88,7 @@ class Line:
         self._waiting[waiting] = None
         self._is_due(waiting, now + self._patience_s)
         try:
-            self.turn()
+            self._arrived(waiting)
             await waiting.answer
         except asyncio.CancelledError:
             if waiting.drawers is not None:
@@ -97,6 +99,15 @@ class Line:
             self._leave(waiting)
         assert waiting.drawers is not None
         return waiting.drawers
+
+    def _arrived(self, waiting: Waiting) -> None:
+        """Look at it now where that may help; a crowd is looked at once, not once for each."""
+        behind = {till for till, _ in waiting.plan if till.waiters}
+        waiting.is_short_of(behind)
+        if behind or len(self._waiting) > CROWD:
+            self.turn_soon()
+        else:
+            self.turn()
 
     def _leave(self, waiting: Waiting) -> None:
         if waiting.timer is not None:
@@ -133,17 +144,11 @@ class Line:
 
     def turn_soon(self) -> None:
         """Look at the line when the event loop next turns; several such are one."""
-        if self._waiting:
-            self._turn_at(self._clock.now())
+        if self._soon is None:
+            self._soon = asyncio.get_running_loop().call_soon(self._turn_now)
 
-    def look_soon(self) -> None:
-        """Take a turn when the event loop next turns, though nobody may be in line."""
-        self._turn_at(self._clock.now())
-
-    def sweep(self) -> None:
-        """Send every clerk who has something to tell."""
-        for clerk in self._desk.clerks:
-            clerk.tells = True
+    def _turn_now(self) -> None:
+        self._soon = None
         self.turn()
 
     def _turn_at(self, at: float) -> None:
@@ -152,10 +157,17 @@ class Line:
                 return
             self._again.cancel()
         self._again_at = at
-        self._again = self._clock.call_later(max(0.0, at - self._clock.now()), self._turn_again)
+        wait = max(0.0, at - self._clock.now())
+        self._again = self._clock.call_later(wait, self._turn_again)
 
     def _turn_again(self) -> None:
         self._again = None
+        self.turn()
+
+    def sweep(self) -> None:
+        """Send every clerk who has something to tell."""
+        for clerk in self._desk.clerks:
+            clerk.tells = True
         self.turn()
 
     def turn(self) -> None:
@@ -248,8 +260,9 @@ class Line:
 
     def close(self) -> None:
         """Turn away who still waits."""
-        if self._again is not None:
-            self._again.cancel()
-            self._again = None
+        for timer in (self._again, self._soon):
+            if timer is not None:
+                timer.cancel()
+        self._again = self._soon = None
         for waiting in self._waiting:
             self._fail(waiting, out_of_reach())

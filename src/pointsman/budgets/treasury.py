@@ -187,7 +187,7 @@ class Treasury:
                 return None
         drawers = take(plan, amounts)
         if self._money.thin or self._rates.thin:
-            self._line.look_soon()
+            self._line.turn_soon()
         return drawers
 
     def _raise_if_unpriced(self, plan: Plan, ask: Ask) -> None:
@@ -270,7 +270,7 @@ class Treasury:
 
     def came_back(self) -> None:
         if len(self._line) or self._money.tells or self._rates.tells:
-            self._line.look_soon()
+            self._line.turn_soon()
 
     def listen(self, listener: SettleListener) -> None:
         """Have `listener` told, on the event loop, of every settling of money."""
@@ -378,7 +378,8 @@ class Treasury:
             budget = by_name.get(till.budget.name)
             if budget is not None and budget != till.budget:
                 self._adopt(till, budget)
-        self._line.turn_soon()
+        if any(clerk.limits for clerk in self._clerks) or len(self._line):
+            self._line.turn_soon()
 
     async def start(self) -> None:
         """Begin to give back in time, and to say that the worker lives."""
