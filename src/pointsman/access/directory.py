@@ -122,6 +122,12 @@ class Directory:
         self._raise_if_unknown()
         return bool(self._keys)
 
+    def raise_if_never_read(self) -> None:
+        """Raise StorageUnavailable where it is not known what the store limits. What was known
+        once goes on: a store that is down takes no limit away."""
+        if self._read_at is None:
+            raise StorageUnavailable("limits cannot be looked up just now; try again")
+
     def _raise_if_unknown(self) -> None:
         if self._read_at is None or self._clock.now() - self._read_at > STALE_S:
             raise StorageUnavailable("keys cannot be looked up just now; try again")

@@ -16,6 +16,7 @@ from pointsman.config.problems import shown, suggest
 from pointsman.config.schema_money import KeyLimits
 from pointsman.config.selection import Pool
 from pointsman.config.settings import Settings
+from pointsman.domain.budgets import Budget
 from pointsman.domain.deployment import Deployment
 from pointsman.errors import InvalidRequest, PermissionDenied
 
@@ -35,7 +36,8 @@ class Taken(InvalidRequest):
 class House:
     """What a configuration has: words for routes, deployments, names of keys and budgets.
 
-    `drawn_on`: budgets of scope `named`, with the tenants whose keys in the file draw on them.
+    `limits`: budgets and rates, those of its keys too. `drawn_on`: budgets of scope `named`, with
+    the tenants whose keys in the file draw on them.
     """
 
     routes: Mapping[str, str]
@@ -43,6 +45,7 @@ class House:
     keys: frozenset[str] = frozenset()
     budgets: frozenset[str] = frozenset()
     drawn_on: Mapping[str, frozenset[str | None]] = field(default_factory=dict)
+    limits: tuple[Budget, ...] = ()
 
     @classmethod
     def of(cls, settings: Settings) -> House:
@@ -63,6 +66,7 @@ class House:
                 for budget in settings.budgets
                 if budget.scope == "named"
             },
+            settings.budgets,
         )
 
     def expanded(self, words: Iterable[str]) -> tuple[str, ...]:
@@ -100,11 +104,13 @@ def check_limits(
     who: Principal,
     bound: TenantRecord | None,
     house: House,
+    tenant: str | None,
     stored: Mapping[str, str | None],
 ) -> None:
     """Raise for a budget that is not there or not the granter's, and for too high a limit.
 
-    stored: names of the store's budgets of scope `named`, each with its tenant.
+    tenant: whose key it is. stored: names of the store's budgets of scope `named`, each with its
+    tenant; one would not count for another tenant's key, which had no limit then.
     """
     for name in limits.budgets:
         if name not in house.drawn_on and name not in stored:
@@ -113,6 +119,10 @@ def check_limits(
         owners = house.drawn_on.get(name, frozenset({stored.get(name)}))
         if not any(who.sight.sees(owner) for owner in owners) and who.is_tenants:
             raise _unknown(name, ())  # As if it were not there: it is not theirs to know of.
+        if stored.get(name, tenant) not in (None, tenant):
+            raise InvalidRequest(
+                f"limits.budgets: {name} counts keys of {stored[name]} only", param="limits.budgets"
+            )
     ceiling = None if bound is None or not who.is_tenants else bound.max_cost_usd
     if ceiling is not None and (limits.max_cost_usd or 0) > ceiling:
         raise ExceedsGranter(

@@ -192,7 +192,7 @@ def _check(
 ) -> None:
     bound = bound_of(database, tenant)
     check_routes(record.routes, who, bound)
-    check_limits(record.limits, who, bound, house, named_budgets(database))
+    check_limits(record.limits, who, bound, house, tenant, named_budgets(database))
 
 
 def _add_part(database: Database, key: str, minted: Minted, pepper: bytes, now: float) -> Part:

@@ -12,6 +12,8 @@ from pointsman.access import audit
 from pointsman.access.principal import EVERYTHING
 from pointsman.access.rules import beside, found_rule, remove_rule, rules, set_rule
 from pointsman.access.shaping import shaped
+from pointsman.access.standing import accounts, released
+from pointsman.budgets.check import check
 from pointsman.cli.store import Desk, opened, print_fields, print_table, with_store
 from pointsman.config.schema_money import BudgetBlock, RateBlock
 from pointsman.domain.budgets import SCOPES, AtCap, Budget
@@ -40,15 +42,24 @@ def budgets() -> None:
 @with_store
 @_as_json
 def list_(config: Path, ledger: Path | None, as_json: bool) -> None:
-    """List all limits that count, of the file and of the store."""
+    """List all limits that count, of the file and of the store, and how far they are used.
+
+    What is leased is in the hands of workers, to be spent or given back. Rates are counted by the
+    workers, not here.
+    """
     with opened(config, ledger) as desk:
         found = _limits(desk)
+        used = [each.told() for each in accounts(desk.database, desk.who, desk.house)]
     if as_json:
-        click.echo(json.dumps(found, indent=2))
+        click.echo(json.dumps({"limits": found, "accounts": used}, indent=2))
         return
     heads = ("name", "from", "scope", "limit", "window", "at_cap", "tenant")
     rows = [[each.get(head) for head in heads] for each in found]
     print_table(heads, rows, "No limits. Set one with `pointsman budgets set NAME`.")
+    if used:
+        click.echo()
+        parts = ("budget", "subject", "spent", "leased", "suspense", "over", "left", "until")
+        print_table(parts, [[_amount(each, head) for head in parts] for each in used], "")
 
 
 @budgets.command(epilog="Example: pointsman budgets show web-team")
@@ -138,7 +149,30 @@ def verify(config: Path, ledger: Path | None, as_json: bool) -> None:
 
 def _faults(desk: Desk) -> list[str]:
     broken = audit.broken_at(desk.database)
-    return [] if broken is None else [f"audit: row {broken} is not as it was written, or missing"]
+    told = [] if broken is None else [f"audit: row {broken} is not as it was written, or missing"]
+    kept = [budget for rule in rules(desk.database, EVERYTHING) for budget in rule.budgets()]
+    limits = beside(desk.settings.budgets, kept)
+    return [*told, *(f"{each.invariant}: {each.what}" for each in check(desk.database, limits))]
+
+
+@budgets.command(epilog="Example: pointsman budgets release team-month")
+@click.argument("budget", required=False)
+@click.option("--worker", help="Only what this worker had.")
+@with_store
+def release(config: Path, ledger: Path | None, budget: str | None, worker: str | None) -> None:
+    """Give back what is in suspense: leased to workers whose logs nobody will ever read.
+
+    Only you can know that nothing more of it was spent, by your providers' bills for instance.
+    """
+    with opened(config, ledger) as desk:
+        freed = released(desk.database, desk.who, budget, worker)
+    click.echo(f"released {freed} nano-USD ({format_usd(freed)})")
+
+
+def _amount(account: JsonObject, head: str) -> object:
+    value = account[head]
+    is_money = account["unit"] == "nano_usd" and isinstance(value, int)
+    return format_usd(int(str(value))) if is_money else value
 
 
 def _limits(desk: Desk) -> list[JsonObject]:

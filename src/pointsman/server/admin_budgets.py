@@ -12,9 +12,10 @@ from msgspec.structs import fields as fields_of
 from pointsman.access import audit
 from pointsman.access.rules import found_rule, remove_rule, rules, set_rule
 from pointsman.access.shaping import shaped
+from pointsman.access.standing import accounts, released
 from pointsman.config.schema_money import BudgetBlock, RateBlock
 from pointsman.domain.content import JsonObject
-from pointsman.server.admin_route import READS, WRITES, AdminRoute, Ask
+from pointsman.server.admin_route import OWNERS, READS, WRITES, AdminRoute, Ask
 
 MOST_LISTED: Final = 500
 
@@ -73,7 +74,40 @@ def _audit(ask: Ask) -> JsonObject:
     return {"rows": [*rows]}
 
 
+class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Of which budget, of which worker; without either, of all."""
+
+    budget: str | None = None
+    worker: str | None = None
+
+
+def _standings(ask: Ask) -> JsonObject:
+    return {"accounts": [each.told() for each in accounts(ask.database, ask.who, ask.house)]}
+
+
+def _release(ask: Ask) -> JsonObject:
+    freed = released(ask.database, ask.who, ask.body.budget, ask.body.worker)
+    return {"released": freed, "budget": ask.body.budget, "worker": ask.body.worker}
+
+
 ROUTES: Final = (
+    AdminRoute(
+        "GET",
+        "/admin/v1/budgets",
+        "List how all accounts stand in their windows",
+        _standings,
+        roles=READS,
+        reach="own",
+    ),
+    AdminRoute(
+        "POST",
+        "/admin/v1/budgets/release",
+        "Give back what workers that are gone had leased, when nothing more of it was spent",
+        _release,
+        roles=OWNERS,
+        reach="house",
+        takes=Release,
+    ),
     AdminRoute(
         "GET",
         "/admin/v1/rules",

@@ -75,6 +75,8 @@ class KeyRing:
             raise AuthenticationFailed(NO_KEY, code="missing_api_key")
         key = self._keys.get(self._digest(shown))
         if key is not None and (key.expires_at is None or self._clock.wall() < key.expires_at):
+            if self._directory is not None:
+                self._directory.raise_if_never_read()
             return key.caller
         # A key of the file that has ended goes on like any other that is no good.
         id = public_id(shown)

@@ -36,9 +36,11 @@ class StoredKeys:
         clock = SystemClock()
         return cls(store_of(settings.ledger, clock), clock, pepper_given(environment))
 
-    async def start(self) -> None:
+    async def start(self, gateway: Gateway) -> None:
+        """Read the store, and have the gateway go by the limits that are kept there."""
         if self.directory is not None:
             await self.directory.start()
+            self.directory.follow(gateway.books.follow_stored)
 
     async def administer(self, gateway: Gateway, listener: socket.socket) -> None:
         """Serve the admin API on a listener, which stays the caller's."""

@@ -117,7 +117,7 @@ async def _work(
     reloading = loop.create_task(reloader.run())
     try:
         await gateway.start()
-        await keys.start()
+        await keys.start(gateway)
         app.lag.start()
         await server.start(listeners)
         if admin is not None:
