@@ -155,7 +155,7 @@ async def test_lists_hold_what_is_ones_own(house: AdminHouse) -> None:
     for route in lists:
         for who, other in (("tenant-admin", b"other"), ("other-admin", b"acme")):
             said = await house.as_(who, "GET", route.path)
-            assert said.status == 200
+            assert said.status in {200} | unfit(route)
             assert other not in said.body and b"house-key" not in said.body, str(route)
             assert b"file-month" not in said.body
 
