@@ -6,11 +6,12 @@ closed. Then the call's trail has it and its bill is settled.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 from pointsman.clock import Clock
 from pointsman.domain.outcome import Outcome, OutcomeKind
-from pointsman.domain.usage import NO_USAGE, Usage
+from pointsman.domain.usage import ALARMING, NO_USAGE, Usage
 from pointsman.errors import DeadlineExceeded, InvalidRequest, ProviderFailure, Rejected
 from pointsman.ledger.entries import Attempt
 from pointsman.pipeline.bill import Bill
@@ -18,6 +19,10 @@ from pointsman.pipeline.build import DeploymentStack
 from pointsman.pipeline.call import Call
 from pointsman.pipeline.service import Reply
 from pointsman.routing.plan import Failed
+from pointsman.routing.plausible import plausible
+from pointsman.routing.signals import COLD, RequestFeatures
+
+_log = logging.getLogger("pointsman")
 
 
 class Asking:
@@ -25,7 +30,7 @@ class Asking:
     attempt when it is noted."""
 
     __slots__ = (
-        *("_bill", "_clock", "_is_lost", "_started", "_told"),
+        *("_bill", "_clock", "_features", "_is_lost", "_started", "_told"),
         *("call", "is_hedge", "noted", "stack"),
     )
 
@@ -38,7 +43,9 @@ class Asking:
         bill: Bill | None = None,
         is_hedge: bool = False,
         told: Callable[[Attempt], None] | None = None,
+        features: RequestFeatures | None = None,
     ) -> None:
+        self._features = features
         self.call = call
         self.stack = stack
         self.is_hedge = is_hedge
@@ -94,8 +101,28 @@ class Asking:
             # Called off; or a mistake of ours, and then too somebody may have been asked.
             self._note("abandoned", unreported)
             raise
+        reply.judge = self._judge
         reply.on_close(self._closed)
         return reply
+
+    def _judge(self, usage: Usage) -> Usage:
+        """Hold what the provider reports to what is possible, and say what is odd about it."""
+        deployment = self.stack.deployment
+        if self._features is not None:
+            usage = plausible(usage, self._features, deployment, COLD)
+        if usage.flags:
+            alarming = not ALARMING.isdisjoint(usage.flags)
+            _log.log(
+                logging.WARNING if alarming else logging.INFO,
+                "usage.%s request=%s deployment=%s flags=%s input=%d output=%d",
+                "insane" if alarming else "odd",
+                self.call.id,
+                deployment.name,
+                ",".join(usage.flags),
+                usage.input,
+                usage.output,
+            )
+        return usage
 
     def lose(self, reply: Reply) -> None:
         """Give up a reply that came as late as its rival's: it is no answer to anybody."""

@@ -165,7 +165,12 @@ class Dispatch:
         stack = self._stacks[deployment.name]
         purse, holding = call.trail.purse, self._holding
         if purse is None and holding is None:
-            return Asking(call, stack, self._clock, is_hedge=is_hedge, told=told)
+            return Asking(
+                *(call, stack, self._clock),
+                is_hedge=is_hedge,
+                told=told,
+                features=chosen.features,
+            )
         features, state = chosen.features, stack.state()
         if purse is not None or (holding is not None and holding.is_strict(call, deployment)):
             # What is paid for is said to the provider, where the client states no longest answer.
@@ -180,7 +185,13 @@ class Dispatch:
             holding=holding,
             is_hedge=is_hedge,
         )
-        return Asking(call, stack, self._clock, bill=bill, is_hedge=is_hedge, told=told)
+        return Asking(
+            *(call, stack, self._clock),
+            bill=bill,
+            is_hedge=is_hedge,
+            told=told,
+            features=features,
+        )
 
     def _open_purse(self, call: Call, features: RequestFeatures) -> None:
         """Give the call its purse, where the caller or the route limits what it may cost."""

@@ -77,6 +77,7 @@ class Reply:
         "finish",
         "granted",
         "headers",
+        "judge",
         "started",
         "status",
         "tokens_if_left",
@@ -117,6 +118,8 @@ class Reply:
         self.granted: Granted | None = None
         """What the provider said it still grants."""
         self.tokens_if_left = tokens_if_left
+        self.judge: Callable[[Usage], Usage] | None = None
+        """Holds what the provider reports to what is possible."""
         self._stream = stream
         self._clock = clock
         self._listeners: list[OutcomeListener] = []
@@ -134,6 +137,11 @@ class Reply:
     def stream(self) -> StreamBody | None:
         """What a stream is read from: for layers that look at it, never to read from it."""
         return self._stream
+
+    def through(self, wrap: Callable[[StreamBody], StreamBody]) -> None:
+        """Have what is read from now on pass through what `wrap` makes of the stream."""
+        if self._stream is not None:
+            self._stream = wrap(self._stream)
 
     @property
     def outcome(self) -> Outcome | None:
@@ -240,6 +248,8 @@ class Reply:
                 usage = filled(usage, seen, is_final=kind == "ok")
         if usage is None:
             usage = self.tokens_if_left(len(self.body))
+        if self.judge is not None:
+            usage = self.judge(usage)
         self.usage = usage
         return Outcome(
             kind,
