@@ -74,7 +74,11 @@ def test_a_hedge_is_kept_as_one_and_is_no_fallback(
     won = attempt("quick", hedge=True, started_s=1.0)
     path = written(entry(lost, won))
     [total] = usage_report(path)
-    assert (total.attempts, total.fallbacks) == (2, 0)
+    assert (total.attempts, total.fallbacks, total.hedges) == (2, 0, 1)
+    assert {row.group: row.hedges for row in usage_report(path, ["model"])} == {
+        ("slow",): 0,
+        ("quick",): 1,
+    }
     [recorded] = recent(path)
     assert [each.hedge for each in recorded.entry.attempts] == [False, True]
     # The hedge lost, or failed: what it ran beside is no fallback either, what follows both is.
@@ -91,6 +95,7 @@ def test_a_ledger_of_the_first_form_is_still_read(written: Write, entry: Any, at
         connection.execute("PRAGMA user_version = 1")
     [recorded] = recent(path)
     assert not recorded.entry.attempts[0].hedge
+    assert usage_report(path, ["model"])[0].hedges == 0
 
 
 def test_an_unknown_price_is_counted_apart_and_spoils_no_saving(

@@ -39,7 +39,7 @@ def an_entry(draw: random.Random, name: str, at: float) -> LedgerEntry:
             draw.choice(["ok", "timeout"]),
             Usage(input=draw.randrange(5_000), output=draw.randrange(900), cached=3),
             draw.choice([None, 0, draw.randrange(10**10)]),
-            hedge=draw.random() < 0.1,
+            hedge=n > 0 and draw.random() < 0.3,  # It is always beside another.
             id=f"{name}-{model}-{n}",
         )
         for n, model in enumerate(draw.choices(["small", "large"], k=draw.choice([0, *[1] * 4, 3])))

@@ -31,6 +31,7 @@ PAIRS = {
     "unpriced": "unpriced",
     "baseline_nano": "baseline_nano",
     "saved_nano": "saved_nano",
+    "hedges": "hedges",
 }
 
 QUESTIONS: list[dict[str, Any]] = [

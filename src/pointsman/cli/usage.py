@@ -181,6 +181,7 @@ _COLUMNS: tuple[_Column, ...] = (
     _Column("requests", lambda row: _count(row.requests)),
     _Column("errors", lambda row: _count(row.errors)),
     _Column("fallbacks", lambda row: _count(row.fallbacks), spare=5),
+    _Column("hedges", lambda row: _count(row.hedges), spare=1),
     _Column("in tok", lambda row: _tokens(row.input_tokens), spare=6),
     _Column("cached", lambda row: _tokens(row.cached_tokens), spare=4),
     _Column("out tok", lambda row: _tokens(row.output_tokens), spare=7),
@@ -199,7 +200,7 @@ def total(rows: Sequence[UsageRow]) -> UsageRow:
     names = (
         *("requests", "errors", "attempts", "fallbacks", "input_tokens", "output_tokens"),
         *("cached_tokens", "reasoning_tokens", "cost_nano", "unpriced", "baseline_nano"),
-        "saved_nano",
+        *("saved_nano", "hedges"),
     )
     return UsageRow(**{name: sum(getattr(row, name) for row in rows) for name in names})
 
@@ -216,6 +217,7 @@ def as_object(row: UsageRow, heads: Sequence[str]) -> dict[str, object]:
         "errors": row.errors,
         "attempts": row.attempts,
         "fallbacks": row.fallbacks,
+        "hedges": row.hedges,
         "input_tokens": row.input_tokens,
         "output_tokens": row.output_tokens,
         "cached_tokens": row.cached_tokens,

@@ -79,6 +79,11 @@ _OF_ATTEMPTS = (
     ("e.billed_reasoning", "a.reasoning"),
     ("e.known_nano", "coalesce(a.cost_nano, 0)"),
     ("e.unpriced", "a.cost_nano IS NULL"),
+    (
+        "CASE WHEN e.attempts > 1 THEN "
+        "(SELECT sum(h.hedge) FROM attempt AS h WHERE h.entry = e.seq) ELSE 0 END",
+        "a.hedge",
+    ),
 )
 """Each sum over a request's attempts, and its part in one attempt."""
 
@@ -110,6 +115,7 @@ class UsageRow:
     unpriced: int = 0
     baseline_nano: int = 0
     saved_nano: int = 0
+    hedges: int = 0
     seconds_p50: float | None = None
     seconds_p95: float | None = None
     ttft_p50: float | None = None
@@ -132,11 +138,12 @@ def usage_report(
     question = _Question(tuple(group_by), since, until, tuple(filters), bucket)
     with reading(path) as connection:
         groups: dict[_Key, _Sums] = {}
-        for row in connection.execute(*question.requests()):
+        has_hedges = version_of(connection) > 1
+        for row in connection.execute(*_of_form(question.requests(), has_hedges)):
             key, of_request, of_attempts, latencies = _parts(row, question.width)
             groups[key] = _Sums(of_request, of_attempts, *latencies)
         if question.is_about_attempts:
-            for row in connection.execute(*question.repeated()):
+            for row in connection.execute(*_of_form(question.repeated(), has_hedges)):
                 key = tuple(row[: question.width])
                 groups.setdefault(key, _Sums()).add_attempts(row[question.width :])
     rows = [sums.row(key, bucket) for key, sums in groups.items()]
@@ -310,6 +317,14 @@ class _Question:
         return sql, join_values + values
 
 
+def _of_form(query: tuple[str, _Parameters], has_hedges: bool) -> tuple[str, _Parameters]:
+    """A query for a file of the first form, which knew no hedges."""
+    sql, values = query
+    if not has_hedges:
+        sql = sql.replace("h.hedge", "0").replace("a.hedge", "0")
+    return sql, values
+
+
 def _column(name: Dimension, *, of_attempt: bool) -> str:
     return DIMENSIONS[name][of_attempt] if name in DIMENSIONS else name
 
@@ -342,7 +357,7 @@ class _Sums:
 
     def row(self, key: _Key, bucket: Bucket | None) -> UsageRow:
         requests, errors, fallbacks, baseline, saved = self.of_request
-        attempts, input_, output, cached, reasoning, cost, unpriced = self.of_attempts
+        attempts, input_, output, cached, reasoning, cost, unpriced, hedges = self.of_attempts
         seconds, ttft = _ascending(self.seconds), _ascending(self.ttft)
         return UsageRow(
             group=tuple(None if value is None else str(value) for value in key[1:]),
@@ -359,6 +374,7 @@ class _Sums:
             unpriced=unpriced,
             baseline_nano=baseline,
             saved_nano=saved,
+            hedges=hedges,
             seconds_p50=_seconds(percentile(seconds, 50)),
             seconds_p95=_seconds(percentile(seconds, 95)),
             ttft_p50=_seconds(percentile(ttft, 50)),
