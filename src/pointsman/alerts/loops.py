@@ -12,6 +12,9 @@ in a loop only what changes by itself: times, ids, the count of attempts. So
 3. a single question is compared whole, with times and ids taken out but every number kept, and
    the system prompt too.
 
+Reading a request so closely takes longer than all else that is done with most. So first only what
+it ends with is read, without any digits, and nothing more where that was not seen a few times.
+
 Requests count together where key, application, user and run are the same. What is kept of one is 16
 bytes: nobody can read from it what was said. Memory is bounded: the loops not asked for the
 longest are forgotten first.
@@ -21,7 +24,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from hashlib import blake2b
 from typing import Final
 
@@ -35,6 +38,7 @@ from pointsman.domain.request import ChatRequest, Request
 READ_CHARS: Final = 2_000
 """A text is compared by its first and last half of this, and its length."""
 MOST_LOOPS: Final = 4_096
+MOST_LOOKS: Final = 16_384
 PARTS: Final = 6
 """Parts of `within_s` that are counted by; what is too old goes one part at a time."""
 ONE_IN_S: Final = 10.0
@@ -42,16 +46,17 @@ ONE_IN_S: Final = 10.0
 SHARED_FROM: Final = 8
 """Counts of `repeats / SHARED_FROM` are told to the other workers."""
 
-_MOMENTS = re.compile(
-    r"\d{4}-\d\d-\d\d(?:[t ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:z|[+-]\d\d:?\d\d)?)?"
-    r"|\b\d\d:\d\d:\d\d(?:\.\d+)?\b"
-    r"|\b1[5-9]\d{8}(?:\.\d+|\d{3}|\d{6})?\b"
-)
-"""Dates, times of day, and seconds or milliseconds since the epoch."""
-_IDS = re.compile(
-    r"\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b"
-    r"|\b(?=[0-9a-f]*\d)(?=[0-9a-f]*[a-f])[0-9a-f]{16,}\b"
-    r"|\b(?:call|toolu|req|msg|chatcmpl|run|trace)[_-][a-z0-9_-]{6,}\b"
+_TOKEN = re.compile(r"(?<![0-9a-z_.:+-])[a-z_.:+-]*+\d[0-9a-z_.:+-]*+")
+"""What holds a digit, with what it is joined to: all that is looked at for times and ids."""
+_CHANGING = re.compile(
+    # Dates, times of day, and seconds or milliseconds since the epoch.
+    r"\d{4}-\d\d-\d\d(?:t\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:z|[+-]\d\d:?\d\d)?)?"
+    r"|\d\d:\d\d:\d\d(?:\.\d+)?z?"
+    r"|1[5-9]\d{8}(?:\.\d+|\d{3}|\d{6})?"
+    # Ids: UUIDs, long hexadecimal numbers, and those that say so.
+    r"|[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"
+    r"|(?=[0-9]*[a-f])[0-9a-f]{16,}"
+    r"|(?:call|toolu|req|msg|chatcmpl|run|trace)[_-][a-z0-9_-]{6,}"
 )
 _NUMBERS = re.compile(r"\d+(?:\.\d+)?")
 _SPACE = re.compile(r"\s+")
@@ -110,12 +115,18 @@ def _cleared(text: str, *, numbers: bool = False) -> str:
     if length > READ_CHARS:
         text = text[: READ_CHARS // 2] + text[-READ_CHARS // 2 :]
     text = text.lower()
-    if any(map(text.__contains__, "0123456789")):
-        text = _IDS.sub("#", _MOMENTS.sub("#", text))
-        if numbers:
-            text = _NUMBERS.sub("#", text)
+    if numbers:
+        text = _NUMBERS.sub("#", _TOKEN.sub(_without_change, text))
+    else:
+        text = _TOKEN.sub(_without_change, text)
     # Of what was cut the length says more; a time may change it by a little.
     return f"{_SPACE.sub(' ', text).strip()}{length // 64 if length > READ_CHARS else ''}"
+
+
+def _without_change(found: re.Match[str]) -> str:
+    token = found[0]
+    bare = token.rstrip(".:_+-")
+    return f"#{token[len(bare) :]}" if _CHANGING.fullmatch(bare) else token
 
 
 def _digest(kind: str, texts: Iterable[str]) -> bytes:
@@ -123,6 +134,28 @@ def _digest(kind: str, texts: Iterable[str]) -> bytes:
     for text in texts:
         digest.update(b"\0" + text.encode("utf-8", "surrogatepass"))
     return digest.digest()
+
+
+_FALLING = bytes(range(33)) + b"0123456789abcdefABCDEF-+:.TZ"
+"""Bytes that the first look passes over: all that times, ids and numbers may be made of."""
+
+
+def first_look(request: Request) -> int | None:
+    """A number that nearly equal requests share, and many others too; None: no conversation."""
+    if not isinstance(request, ChatRequest) or not request.messages:
+        return None
+    parts = request.messages[-1].parts
+    if not parts:
+        return 0
+    last = parts[-1]
+    if isinstance(last, ToolResult) and last.parts:
+        last = last.parts[-1]
+    if not isinstance(last, Text):
+        return hash(type(last).__name__)
+    text = last.text
+    if len(text) > READ_CHARS:
+        text = text[: READ_CHARS // 2] + text[-READ_CHARS // 2 :]
+    return hash(text.encode("utf-8", "surrogatepass").translate(None, _FALLING))
 
 
 class Loop(msgspec.Struct):
@@ -149,17 +182,22 @@ class Loops:
         self.settings = settings
         self._loops: OrderedDict[str, Loop] = OrderedDict()
         self._shared_from = max(2, settings.repeats // SHARED_FROM)
+        self._looks: OrderedDict[Hashable, tuple[int, float]] = OrderedDict()
+        """How often a first look has seen the same without a pause, and when last."""
         self._hot: set[str] = set()
         """Those that were counted `_shared_from` times."""
 
     def allows(self, caller: Caller, request: Request, run: str | None, now: float) -> float | None:
         """Count a request; return in how many seconds it may come again, None: it may now."""
         settings = self.settings
-        if not settings.enabled or (said := fingerprint(request)) is None:
+        if not settings.enabled or (ends := first_look(request)) is None:
             return None
         whose = (caller.tenant, caller.key, caller.app, caller.user, run)
+        credit = self._looked((*whose, ends), now)
+        if credit is None or (said := fingerprint(request)) is None:
+            return None
         digest = blake2b(repr(whose).encode("utf-8", "surrogatepass"), digest_size=16, key=said)
-        loop = self._counted(digest.hexdigest(), caller, run, now)
+        loop = self._counted(digest.hexdigest(), caller, run, now, credit)
         if loop.since is None:
             if self._recent(loop, now) < settings.repeats:
                 return None
@@ -173,7 +211,22 @@ class Loops:
         loop.refused += 1
         return loop.let_at + ONE_IN_S - now
 
-    def _counted(self, id: str, caller: Caller, run: str | None, now: float) -> Loop:
+    def _looked(self, looks: Hashable, now: float) -> int | None:
+        """None: this was not seen often enough to be read closely. Else how many times it was
+        seen before that: the first to be read closely is taken to be like those."""
+        count, last = self._looks.get(looks, (0, now))
+        if now - last > self.settings.within_s:
+            count = 0
+        count += 1
+        self._looks[looks] = count, now
+        self._looks.move_to_end(looks)
+        if len(self._looks) > MOST_LOOKS:
+            self._looks.popitem(last=False)
+        if count < self._shared_from:
+            return None
+        return count - 1 if count == self._shared_from else 0
+
+    def _counted(self, id: str, caller: Caller, run: str | None, now: float, credit: int) -> Loop:
         part = int(now * PARTS / self.settings.within_s)
         loop = self._loops.get(id)
         if loop is None:
@@ -183,7 +236,7 @@ class Loops:
         else:
             self._loops.move_to_end(id)
             self._turn(loop, part)
-        loop.counts[part % PARTS] += 1
+        loop.counts[part % PARTS] += 1 + credit
         if sum(loop.counts) >= self._shared_from:
             self._hot.add(id)
         return loop
