@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from pointsman.budgets.till import EXPECTED, Amounts, Drawer, Plan
+from pointsman.budgets.till import EXPECTED, Amounts, Drawer, Plan, Till
 
 if TYPE_CHECKING:
     from pointsman.budgets.treasury import Treasury
@@ -23,11 +23,14 @@ class _Held:
         self._drawers = drawers
         self.is_open = True
 
+    def _pairs(self) -> Iterable[tuple[tuple[Till, int], Drawer]]:
+        return zip(self._plan, self._drawers, strict=True)
+
     def _put(self, charged_nano: int, requests: int, tokens: int) -> None:
         """The first word counts: whoever settles also settles for those who come after."""
         self.is_open = False
         charges = (charged_nano, charged_nano, requests, tokens)
-        for (till, kind), drawer in zip(self._plan, self._drawers, strict=True):
+        for (till, kind), drawer in self._pairs():
             held = self._amounts[kind]
             charged = 0 if till.budget.unit == "at_once" else charges[kind]
             drawer.put(held, charged)
@@ -57,7 +60,7 @@ class Hold(_Held):
         """(lease, nano-USD) of what the log has to know."""
         return [
             (drawer.lease, self._amounts[kind])
-            for (_, kind), drawer in zip(self._plan, self._drawers, strict=True)
+            for (_, kind), drawer in self._pairs()
             if kind <= EXPECTED and not drawer.is_told_used and drawer.lease
         ]
 
@@ -69,7 +72,7 @@ class Hold(_Held):
         self._treasury.log.settle(self.attempt_id, charges, exact, charged_nano)
         self._put(charged_nano, 1, tokens)
         if self._treasury.listeners:
-            for (till, kind), drawer in zip(self._plan, self._drawers, strict=True):
+            for (till, kind), drawer in self._pairs():
                 if kind <= EXPECTED:
                     self._treasury.tell(till, drawer, charged_nano)
 
