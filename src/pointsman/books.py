@@ -8,11 +8,13 @@ so, since each would count for itself.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
+from typing import Final
 
 from pointsman.budgets.accounts import StoreAccounts
 from pointsman.budgets.ahead import NO_LOG
-from pointsman.budgets.escrow import Escrow
+from pointsman.budgets.escrow import AccountStanding, Escrow
 from pointsman.budgets.escrow_memory import MemoryEscrow
 from pointsman.budgets.escrow_store import StoreEscrow
 from pointsman.budgets.membership import Membership
@@ -23,6 +25,13 @@ from pointsman.domain.budgets import Budget
 from pointsman.errors import ConfigError
 from pointsman.ledger.entries import LedgerStore
 from pointsman.ledger.opening import Kept, open_ledger
+from pointsman.observe.budget_metrics import Watched, show_kept, show_standings, show_treasury
+from pointsman.store.errors import StorageError
+
+LOOK_S: Final = 10.0
+"""How old what is shown of all accounts may be, in seconds."""
+
+_log = logging.getLogger("pointsman")
 
 
 class Books:
@@ -39,6 +48,10 @@ class Books:
         self.treasury = Treasury(settings.budgets, escrow, clock, log=self.kept.log)
         self._of_file: tuple[Budget, ...] = settings.budgets
         self._stored: tuple[Budget, ...] = ()
+        self.accounts: Sequence[AccountStanding] = ()
+        """How all accounts stood when the store was last asked."""
+        self._clock = clock
+        self._looking: asyncio.Task[None] | None = None
 
     def follow(self, budgets: Sequence[Budget]) -> None:
         """Go by the budgets and rates of another configuration."""
@@ -58,9 +71,27 @@ class Books:
     async def start(self) -> None:
         self.kept.start()
         await self.treasury.start()
+        self._looking = asyncio.create_task(self._look())
+
+    async def _look(self) -> None:
+        """Ask now and then how all accounts stand, for whoever shows it."""
+        while True:
+            await self._clock.sleep(LOOK_S)
+            try:
+                self.accounts = await self.treasury.standing()
+            except StorageError as error:
+                _log.warning("budgets.unknown error=%r", str(error))
+
+    def show(self, metrics: Watched) -> None:
+        show_treasury(metrics, self.treasury)
+        show_standings(metrics, lambda: self.accounts)
+        show_kept(metrics, self.kept)
 
     async def close(self) -> None:
         """Hand back what is leased, then make the ledger durable."""
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.gather(self._looking, return_exceptions=True)
         await self.treasury.close()
         await asyncio.to_thread(self.kept.close)
 

@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Protocol
 
 from pointsman.clock import Clock
 from pointsman.config.settings import (
@@ -27,8 +28,9 @@ from pointsman.ledger.hours import requests_by_hour
 from pointsman.pipeline.account import Account
 from pointsman.pipeline.admit import Admit
 from pointsman.pipeline.build import DeploymentStack, deployment_stack
+from pointsman.pipeline.cached import Cached
 from pointsman.pipeline.dispatch import Dispatch
-from pointsman.pipeline.holding import Holding
+from pointsman.pipeline.holding import Denied, Holding
 from pointsman.pipeline.outage import ChangeListener, silent
 from pointsman.pipeline.provider_health import ProviderHealth
 from pointsman.pipeline.resume import Resume
@@ -39,6 +41,17 @@ from pointsman.providers.preload import History
 from pointsman.providers.transport import Transport, TransportLimits
 from pointsman.providers.upstream import Upstream
 from pointsman.routing.retries import RetryBudgets
+
+CacheLayer = Callable[[Service, Route, Mapping[str, DeploymentStack]], Service]
+"""Lays a cache over a route's stack, or gives it back as it is."""
+
+
+class Shelving(Protocol):
+    """Keeps answers for all generations (`pointsman.shelf`)."""
+
+    def layer(self, settings: Settings, epoch: str) -> CacheLayer | None:
+        """What lays the cache over a generation's routes; None where none of them has one."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +70,10 @@ class Parts:
     """Told whenever a deployment or a provider goes out or comes back."""
     treasury: Treasury | None = None
     """Who keeps the budgets; None where there never are any."""
+    denied: Denied = lambda budget, code: None
+    """Told of each refusal by one of them."""
+    shelf: Shelving | None = None
+    """Who keeps answers; None where there never are any."""
 
     def new_attempt_id(self) -> str:
         return f"att_{self.prefix}{next(self.attempts):08x}"
@@ -109,16 +126,21 @@ def account_of(
     parts: Parts,
     *,
     is_counted: bool = False,
+    cached: CacheLayer | None = None,
 ) -> Account:
-    """A route's stack. `is_counted`: its requests and attempts count in budgets."""
+    """A route's stack. `is_counted`: its requests and attempts count in budgets. `cached` lays
+    the cache over it, where the route has one."""
     holding = None
     if is_counted and parts.treasury is not None:
-        holding = Holding(parts.treasury, route.name, parts.clock)
+        holding = Holding(parts.treasury, route.name, parts.clock, parts.denied)
     inner: Service = Dispatch(
         route, stacks, parts.clock, parts.rng, retries, parts.new_attempt_id, holding
     )
     if route.resume:
         inner = Resume(inner, parts.clock, retries, route.fallback.max_attempts)
+    if cached is not None:
+        # Below Admit: a hit counts as a request; above all that costs money.
+        inner = cached(inner, route, stacks)
     if holding is not None:
         # Above all that answers: a request counts once, however it is answered.
         inner = Admit(inner, holding)
@@ -128,7 +150,7 @@ def account_of(
 def dispatch_of(account: Account) -> Dispatch:
     """The innermost of a route's stack."""
     inner = account.inner
-    while isinstance(inner, Admit | Resume):
+    while isinstance(inner, Admit | Cached | Resume):
         inner = inner.inner
     assert isinstance(inner, Dispatch)
     return inner

@@ -16,6 +16,7 @@ import os
 import random
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -46,6 +47,7 @@ from pointsman.providers.local_load import LocalLoad
 from pointsman.providers.preload import Preload
 from pointsman.providers.transport import Transport
 from pointsman.routing.tokens import estimate_request
+from pointsman.shelf import Shelf
 
 METRICS_DIRECTORY_VARIABLE = "POINTSMAN_METRICS_DIRECTORY"
 """Set by `serve` where several workers put their metrics together."""
@@ -85,6 +87,7 @@ class Gateway(InProcess):
             lambda: self.ledger.lost,
             directory=None if metrics_directory is None else Path(metrics_directory),
         )
+        self.shelf = Shelf(settings, clock)
         self._parts = Parts(
             clock,
             rng if rng is not None else random.Random(),
@@ -93,6 +96,8 @@ class Gateway(InProcess):
             prefix,
             changed=self._breaker_changed,
             treasury=self.books.treasury,
+            shelf=self.shelf,
+            denied=partial(self.metrics.count, "pointsman_budget_denials_total"),
         )
         self.vitals = Health()
         self._followers: list[Follower] = []
@@ -105,6 +110,7 @@ class Gateway(InProcess):
         self.follow(lambda new: self._local_load.follow(new.settings, new.stacks))
         self.follow(lambda new: self._preload.follow(new.settings, new.stacks))
         self._local_load.show(self.metrics)
+        self.books.show(self.metrics)
         self._sharing: Timer | None = None
         self._is_closed = False
 
@@ -181,6 +187,7 @@ class Gateway(InProcess):
         await self._preload.close()
         await self._local_load.close()
         await self._transport.close()
+        await self.shelf.close()
         await self.books.close()
 
     # From one configuration to the next.

@@ -19,6 +19,8 @@ class Described(msgspec.Struct, frozen=True):
     merge: Literal["sum", "min", "max"] = "sum"
 
 
+_BUDGET = ("budget",)
+
 TABLE: Mapping[str, Described] = {
     "pointsman_requests_total": Described(
         "counter",
@@ -133,6 +135,71 @@ TABLE: Mapping[str, Described] = {
         ("reason",),
     ),
     "pointsman_ledger_lost_entries": Described("gauge", "Ledger entries that could not be kept."),
+    "pointsman_ledger_pending": Described(
+        "gauge", "Entries and charges that wait in memory for the ledger's store."
+    ),
+    "pointsman_log_records_total": Described("counter", "Records written to write-ahead logs."),
+    "pointsman_log_bytes_total": Described("counter", "Bytes written to write-ahead logs."),
+    "pointsman_log_open_attempts": Described(
+        "gauge", "Attempts that were dispatched and are not settled in the log."
+    ),
+    "pointsman_log_recovered_total": Described(
+        "counter", "Logs of workers that died, told to the store by another."
+    ),
+    "pointsman_budget_limit_usd": Described(
+        "gauge", "What each account of a budget may spend in its window, by budget.", _BUDGET, "max"
+    ),
+    "pointsman_budget_spent_usd": Described(
+        "gauge",
+        "Spent in the windows that run, over all accounts of a budget and all workers; at most "
+        "10 s old.",
+        _BUDGET,
+        "max",
+    ),
+    "pointsman_budget_leased_usd": Described(
+        "gauge",
+        "Leased to workers and not yet spent, likewise; with what is in suspense.",
+        _BUDGET,
+        "max",
+    ),
+    "pointsman_budget_over_usd": Described(
+        "gauge",
+        "What stands above the limit, likewise: tight budgets, lowered limits, providers that "
+        "reported more than they may.",
+        _BUDGET,
+        "max",
+    ),
+    "pointsman_budget_suspense_usd": Described(
+        "gauge",
+        "Counted as used though nobody knows, likewise: the rest of leases of workers that died.",
+        _BUDGET,
+        "max",
+    ),
+    "pointsman_budget_fullest_ratio": Described(
+        "gauge",
+        "Spent and leased share of its limit, of the fullest account of a budget or rate.",
+        _BUDGET,
+        "max",
+    ),
+    "pointsman_budget_held_usd": Described(
+        "gauge", "Set aside for attempts under way now, by budget.", _BUDGET
+    ),
+    "pointsman_budget_idle_usd": Described(
+        "gauge", "Leased by workers and free there, by budget.", _BUDGET
+    ),
+    "pointsman_budget_waiting": Described("gauge", "Requests that wait for room in a budget."),
+    "pointsman_budget_denials_total": Described(
+        "counter",
+        "Requests and attempts refused, by budget or rate and code (budget_exceeded, rate_limited, "
+        'unpriced_model, unknown_budget, storage_unavailable); "" where it is no single budget.',
+        ("budget", "code"),
+    ),
+    "pointsman_budget_refills_total": Described(
+        "counter", "Times that a worker leased a part of an account."
+    ),
+    "pointsman_budget_fencings_total": Described(
+        "counter", "Times that a worker was taken for dead and began anew."
+    ),
     "pointsman_server_in_flight": Described("gauge", "Clients' requests under way now."),
     "pointsman_queue_waiting": Described("gauge", "Clients' requests that wait for a place now."),
     "pointsman_shed_total": Described(

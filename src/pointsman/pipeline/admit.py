@@ -7,12 +7,9 @@ model or a provider may take is counted with each attempt there (`Holding`), and
 
 from __future__ import annotations
 
-from functools import partial
-
 from pointsman.pipeline.call import Call
 from pointsman.pipeline.holding import Holding
 from pointsman.pipeline.service import Reply, Service
-from pointsman.routing.tokens import estimate_output, estimate_request
 
 
 class Admit:
@@ -21,12 +18,7 @@ class Admit:
         self._holding = holding
 
     async def __call__(self, call: Call) -> Reply:
-        """Raises Rejected where a rate is used up, or nobody can say."""
-        treasury = self._holding.treasury
-        ask = self._holding.ask(call)
-        call.trail.standing = partial(treasury.view, ask)
-        tokens = expected_tokens(call) if treasury.counts_tokens(ask) else 0
-        admission = await treasury.admit(ask, tokens, call.deadline)
+        admission = await self._holding.admit(call)
         try:
             reply = await self.inner(call)
         except BaseException:
@@ -37,11 +29,6 @@ class Admit:
 
     def __repr__(self) -> str:
         return f"Admit > {self.inner!r}"
-
-
-def expected_tokens(call: Call) -> int:
-    tokens = estimate_request(call.request)
-    return tokens + estimate_output(call.request, "chat", tokens)
 
 
 def used_tokens(call: Call) -> int:
