@@ -185,13 +185,6 @@ class Rates(msgspec.Struct, frozen=True):
         return cost
 
     @property
-    def dearest_input(self) -> int:
-        """The most that a token of input can cost."""
-        parts = (self.audio_input, self.audio_cached, self.image_input)
-        whole = (self.input, self.cached, self.cache_write, self.cache_write_1h)
-        return max(*whole, *(part or 0 for part in parts))
-
-    @property
     def dearest_output(self) -> int:
         """The most that a token of output can cost."""
         parts = (self.reasoning, self.audio_output, self.image_output)

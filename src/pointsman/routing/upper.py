@@ -18,6 +18,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+import msgspec
+from msgspec import structs
+
 from pointsman.domain.deployment import Deployment
 from pointsman.domain.money import MILLION, MOST_NANO
 from pointsman.domain.usage import Price, Rates, Usage
@@ -129,45 +132,74 @@ def dearest(price: Price, most: Usage, *, may_write: bool = True, for_an_hour: b
     # Files and what a provider finds may be heard or seen as well: `most` then has no such parts,
     # and they are priced as text, but where a part of that kind was sent.
     worst = 0
-    for rates in _in_reach(price, most):
-        plain = max(rates.input, rates.cached)
-        if may_write:
-            plain = max(plain, rates.cache_write)
-        if for_an_hour:
-            plain = max(plain, rates.cache_write_1h)
-        heard = max(plain, rates.audio_input or 0, rates.audio_cached or 0)
-        seen = max(plain, rates.image_input or 0)
-        rest = most.input - most.audio_input - most.image_input
-        cost = (
-            rest * plain
-            + most.audio_input * heard
-            + most.image_input * seen
-            + most.output * rates.dearest_output
-        )
-        # Each of the lines that the bill may have is rounded up.
-        slack = LINES - 1 if _rounds(rates) else 0
-        worst = max(worst, -(-cost // MILLION) + slack)
+    given, heard, seen = most.input, most.audio_input, most.image_input
+    for top in _ceilings(price, most.tier, may_write, for_an_hour):
+        if given > top.above or top.above < 0:
+            cost = given * top.plain + most.output * top.output
+            if heard or seen:
+                cost += heard * (top.heard - top.plain) + seen * (top.seen - top.plain)
+            cost = -(-cost // MILLION) + top.slack
+            if cost > worst:
+                worst = cost
     worst += most.searches * price.search_nano + price.request_nano
     return min(worst, MOST_NANO)
 
 
-def _in_reach(price: Price, most: Usage) -> Iterator[Rates]:
-    """Every set of rates that usage within `most` may be charged by."""
-    lanes = {id(lane): lane for tier in ("", most.tier) if (lane := price.lane(tier)) is not None}
-    for rates, steps in lanes.values():
-        yield rates
-        for above, stepped in steps:
-            if most.input > above:
-                yield stepped
+class _Ceiling(msgspec.Struct, frozen=True, gc=False):
+    """The dearest rates above so many tokens of input (-1: always), and what the rounding of the
+    lines may add, in nano-USD."""
+
+    above: int
+    plain: int
+    heard: int
+    seen: int
+    output: int
+    slack: int
 
 
-def _rounds(rates: Rates) -> bool:
-    """May a line of these rates have a part of a nano-USD?"""
-    return any(
-        rate % MILLION
-        for rate in (
-            *(rates.input, rates.output, rates.cached, rates.cache_write, rates.cache_write_1h),
-            *(rates.reasoning or 0, rates.audio_input or 0, rates.audio_cached or 0),
-            *(rates.audio_output or 0, rates.image_input or 0, rates.image_output or 0),
-        )
+_KNOWN: dict[tuple[int, str, bool, bool], tuple[Price, tuple[_Ceiling, ...]]] = {}
+"""Ceilings by the identity of their price: every decision asks for them, and prices are few."""
+
+_MOST_KNOWN: Final = 10_000
+
+
+def _ceilings(price: Price, tier: str, may_write: bool, for_an_hour: bool) -> tuple[_Ceiling, ...]:
+    key = (id(price), tier, may_write, for_an_hour)
+    known = _KNOWN.get(key)
+    if known is not None and known[0] is price:
+        return known[1]
+    ceilings = tuple(
+        _ceiling(above, rates, may_write, for_an_hour) for above, rates in _lists(price, tier)
+    )
+    if len(_KNOWN) >= _MOST_KNOWN:  # Generations of configurations, each with prices of its own.
+        _KNOWN.clear()
+    _KNOWN[key] = price, ceilings
+    return ceilings
+
+
+def _lists(price: Price, tier: str) -> Iterator[tuple[int, Rates]]:
+    """Every set of rates that may be charged: of the tier asked for, and of the standard one,
+    which a provider falls back to."""
+    for each in dict.fromkeys(("", tier)):
+        lane = price.lane(each)
+        if lane is not None:
+            yield -1, lane[0]
+            yield from lane[1]
+
+
+def _ceiling(above: int, rates: Rates, may_write: bool, for_an_hour: bool) -> _Ceiling:
+    plain = max(rates.input, rates.cached)
+    if may_write:
+        plain = max(plain, rates.cache_write)
+    if for_an_hour:
+        plain = max(plain, rates.cache_write_1h)
+    every = [rate for rate in structs.astuple(rates) if rate is not None]
+    return _Ceiling(
+        above=above,
+        plain=plain,
+        heard=max(plain, rates.audio_input or 0, rates.audio_cached or 0),
+        seen=max(plain, rates.image_input or 0),
+        output=rates.dearest_output,
+        # Each of the lines that the bill may have is rounded up.
+        slack=LINES - 1 if any(rate % MILLION for rate in every) else 0,
     )
