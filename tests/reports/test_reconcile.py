@@ -67,6 +67,39 @@ def test_what_differs_is_booked_once_and_then_agrees(ledger: Database) -> None:
     assert line.adjusted_nano in (777, 777 - (lost.cost_nano or 0))
 
 
+def test_what_nobody_had_said_is_settled_in_ledger_and_budgets(ledger: Database) -> None:
+    """An attempt whose answer was cut off counts its hold until the invoice tells."""
+    from pointsman.budgets.check import check
+    from pointsman.budgets.escrow_sql import Charge, enrol, settle
+
+    made = next(each for each in entries(50) if len(each.attempts) == 1)
+    cut_off = replace(made.attempts[0], cost_nano=40, charged_nano=100)
+    write(ledger, [replace(made, attempts=(cut_off,), cost_nano=40)])
+    with ledger.transaction():
+        enrol(ledger, "w", 1, "h", "b", 0.0)
+        for sql in (
+            "INSERT INTO budget_account VALUES (1, 'month', 'web', 'nano_usd')",
+            "INSERT INTO budget_slice VALUES (1, 0.0, 9e9, 1000, 0, 100, 0)",
+            "INSERT INTO lease VALUES (1, 1, 0.0, 'w', 1, 100, 0, 0, 'live', 9e9)",
+        ):
+            ledger.run(sql)
+        settle(ledger, "w", 1, [Charge(cut_off.id, 1, 100, 100, False, 1, made.at)])
+    before = total(report(ledger, Question.of(EVERYONE)))
+    assert (before.cost_nano, before.uncertain_nano) == (40, 60)
+
+    agreed = reconcile(ledger, EVERYONE, items(["attempt_id,cost_nano", f"{cut_off.id},40"]))
+    assert [each.verdict for each in agreed.differences] == ["uncertain"]
+    found = reconcile(ledger, EVERYONE, items(["attempt_id,cost_nano", f"{cut_off.id},55"]))
+    assert len(book(ledger, found, "may")) == 1
+    after = total(report(ledger, Question.of(EVERYONE)))
+    assert (after.cost_nano, after.adjusted_nano, after.uncertain_nano) == (40, 15, 0)
+    assert ledger.rows("SELECT spent FROM budget_slice") == [(55,)]
+    assert check(ledger) == []
+    again = reconcile(ledger, EVERYONE, items(["attempt_id,cost_nano", f"{cut_off.id},55"]))
+    assert again.is_agreed
+    assert book(ledger, again, "june") == []
+
+
 def test_an_adjustment_is_never_changed(ledger: Database) -> None:
     from pointsman.store.errors import RowRefused
 

@@ -37,6 +37,7 @@ OF_ATTEMPT: Final = (
 MEASURES: Final = (*OF_REQUEST, *OF_ATTEMPT, "adjusted_nano")
 _ATTEMPT_AT: Final = len(OF_REQUEST)
 _ADJUSTED_AT: Final = len(MEASURES) - 1
+_UNCERTAIN_AT: Final = _ADJUSTED_AT - 1
 NOTHING: Final = (0,) * len(MEASURES)
 
 FINE: Final = ("ok", "abandoned")
@@ -86,7 +87,7 @@ SELECT a.entry, a.model, a.provider, a.deployment, a.tier, a.hedge, a.input, a.o
   a.cache_write, a.cache_write_1h, a.reasoning, a.estimated, a.cost_nano, %s
 FROM attempt a JOIN entry e ON e.seq = a.entry WHERE """
 _LATER = {
-    "entry.cache": ("CASE WHEN e.cache = 'hit' THEN 1 ELSE 0 END", "0"),
+    "entry.cache": ("CASE WHEN e.cache IN ('hit', 'similar') THEN 1 ELSE 0 END", "0"),
     "entry.saved_nano": ("e.saved_nano", "0"),
     "attempt.charged_nano": ("a.charged_nano", "NULL"),
 }
@@ -97,7 +98,7 @@ _COLUMNS_OF = {
 }
 _TAGS = "SELECT t.entry, t.name, t.value FROM tag t JOIN entry e ON e.seq = t.entry WHERE "
 _ADJUSTMENTS = f"""
-SELECT d.entry, d.at, d.amount_nano, {_CALLER}, coalesce(a.model, d.model),
+SELECT d.entry, d.at, d.amount_nano, d.uncertain_nano, {_CALLER}, coalesce(a.model, d.model),
   coalesce(a.provider, d.provider), a.deployment, a.tier
 FROM adjustment d LEFT JOIN entry e ON e.seq = d.entry
   LEFT JOIN attempt a ON a.entry = d.entry AND a.n = d.n
@@ -145,8 +146,9 @@ def adjustments_of(database: Database, condition: str, values: Sequence[Value]) 
     tags = _tags(database.rows(_TAGS_OF_ADJUSTED + condition, values)) if rows else {}
     cells: Cells = {}
     for row in rows:
-        combo = Combo(row[3:15], tags.get(row[0], ()))
-        _cell(cells, int(row[1] // 3600), combo).sums[_ADJUSTED_AT] += row[2]
+        sums = _cell(cells, int(row[1] // 3600), Combo(row[4:16], tags.get(row[0], ()))).sums
+        sums[_ADJUSTED_AT] += row[2]
+        sums[_UNCERTAIN_AT] -= row[3]
     return cells
 
 

@@ -16,14 +16,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 
+from pointsman.budgets.escrow_sql import adjust
 from pointsman.domain.windows import FOREVER
 from pointsman.reports.attempts import attempts
 from pointsman.reports.invoice import Item
-from pointsman.reports.question import EVERYONE, Question, Whose
+from pointsman.reports.question import Question, Whose
 from pointsman.reports.report import report
 from pointsman.store.database import Database, Value
 
-Verdict = Literal["agrees", "differs", "only ledger", "only invoice"]
+Verdict = Literal["agrees", "uncertain", "differs", "only ledger", "only invoice"]
+"""uncertain: the cost agrees, but nobody had said so until now, and budgets count another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,8 @@ class Difference:
     entry: int | None = None
     n: int | None = None
     at: float | None = None
+    charged_nano: int | None = None
+    """What budgets have counted for the attempt; None where it was corrected before."""
 
     @property
     def nano(self) -> int:
@@ -149,16 +153,19 @@ def _by_attempt(
     differences = []
     since, until = period
     for each in attempts(database, whose, since or 0.0, until or FOREVER):
+        charged = (each.cost_nano or 0) if each.charged_nano is None else each.charged_nano
         if provider is not None and each.provider != provider:
             continue
         said_ = theirs.pop(each.attempt_id, None)
-        before = booked.get((each.entry, each.n), 0)
-        ours = Sums(each.input, each.output, each.cached, (each.cost_nano or 0) + before)
-        if said_ is None and not ours.cost_nano:
+        before = booked.get((each.entry, each.n))
+        cost = (each.cost_nano or 0) + (before or 0)
+        ours = Sums(each.input, each.output, each.cached, cost)
+        is_open = before is None and charged != (each.cost_nano or 0)
+        if said_ is None and not cost and not is_open:
             continue  # Not billed, as we thought.
         differences.append(
             Difference(
-                "only ledger" if said_ is None else _verdict(ours, said_, tolerance),
+                "only ledger" if said_ is None else _verdict(ours, said_, tolerance, is_open),
                 ours,
                 # What an invoice by attempt leaves out was not billed.
                 Sums(cost_nano=0) if said_ is None else said_,
@@ -168,6 +175,7 @@ def _by_attempt(
                 each.entry,
                 each.n,
                 each.at,
+                charged if before is None else None,
             )
         )
     named = [each.at or 0.0 for each in differences if each.verdict != "only ledger"]
@@ -246,14 +254,16 @@ def _ours(name: str, models: set[str], renamed: Mapping[str, str]) -> str:
     return undated if name not in models and undated in models else name
 
 
-def _verdict(ours: Sums, theirs: Sums, tolerance: Tolerance) -> Verdict:
+def _verdict(ours: Sums, theirs: Sums, tolerance: Tolerance, is_open: bool = False) -> Verdict:
     pairs = zip(_numbers(ours), _numbers(theirs), strict=True)
     least = (tolerance.tokens,) * 3 + (tolerance.nano,)
     agrees = all(
         mine is None or said is None or tolerance.holds(mine, said, by)
         for (mine, said), by in zip(pairs, least, strict=True)
     )
-    return "agrees" if agrees else "differs"
+    if not agrees:
+        return "differs"
+    return "uncertain" if is_open and theirs.cost_nano is not None else "agrees"
 
 
 def _numbers(sums: Sums) -> tuple[int | None, ...]:
@@ -282,26 +292,32 @@ def book(database: Database, found: Reconciliation, source: str) -> list[Differe
     """Write an adjustment for every cost that differs; return those that were new.
 
     `source` names the invoice: a difference is booked once for each source, so that trying again
-    after a crash is safe. All or nothing.
+    after a crash is safe. Budgets that an attempt was charged in are corrected with it, once an
+    attempt, by what they had counted too much or too little. All or nothing.
     """
-    wanted = [each for each in found.differences if each.verdict != "agrees" and each.nano]
     booked: list[Difference] = []
     with database.transaction():
         now = database.now()
-        for each in wanted:
-            row: tuple[Value, ...] = (
-                *(source, each.reference, now if each.at is None else each.at),
-                *(each.entry, each.n, found.provider, each.model, each.nano, each.verdict, now),
+        for each in found.differences:
+            over = (
+                0 if each.charged_nano is None else each.charged_nano - (each.ours.cost_nano or 0)
             )
-            if database.run(_BOOK, row):
-                booked.append(each)
+            if each.verdict == "agrees" or not (each.nano or over):
+                continue
+            row: tuple[Value, ...] = (
+                *(source, each.reference, now if each.at is None else each.at, each.entry, each.n),
+                *(found.provider, each.model, each.nano, over, each.verdict, now),
+            )
+            if not database.run(_BOOK, row):
+                continue
+            booked.append(each)
+            if each.attempt_id and each.charged_nano is not None and each.nano != over:
+                adjust(database, each.attempt_id, each.nano - over, now)
     return booked
 
 
 _BOOK: Final = (
     "INSERT INTO adjustment (source, reference, at, entry, n, provider, model, amount_nano, "
-    "reason, booked) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (source, reference) "
-    "DO NOTHING"
+    "uncertain_nano, reason, booked) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+    "ON CONFLICT (source, reference) DO NOTHING"
 )
-
-__all__ = ["EVERYONE", "Difference", "Reconciliation", "Sums", "Tolerance", "book", "reconcile"]

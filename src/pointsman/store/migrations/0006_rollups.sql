@@ -84,7 +84,8 @@ CREATE TABLE rollup_latency (
 
 -- What an invoice says otherwise than the ledger: added to it, never written over it. `entry` and
 -- `n` name the attempt where the invoice does; else `provider` and `model` are all that is known.
--- `reference` is unique in its source, so that the same invoice is booked once.
+-- `reference` is unique in its source, so that the same invoice is booked once. uncertain_nano: what
+-- budgets had counted for the attempt on top of its cost, and is not uncertain any more.
 CREATE TABLE adjustment (
     id          INTEGER PRIMARY KEY AUTOINCREMENT,
     source      TEXT    NOT NULL,
@@ -95,6 +96,7 @@ CREATE TABLE adjustment (
     provider    TEXT,
     model       TEXT,
     amount_nano INTEGER NOT NULL,
+    uncertain_nano INTEGER NOT NULL DEFAULT 0,
     reason      TEXT    NOT NULL,
     booked      REAL    NOT NULL,
     UNIQUE (source, reference)
