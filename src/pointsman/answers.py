@@ -10,7 +10,7 @@ from pointsman.domain.content import ToolCall
 from pointsman.domain.deployment import Deployment
 from pointsman.domain.money import to_usd
 from pointsman.domain.reply import ChatReply, Event, TextDelta
-from pointsman.domain.usage import Usage
+from pointsman.domain.usage import NO_USAGE, Usage
 from pointsman.errors import PointsmanError
 from pointsman.ledger.entries import Attempt
 from pointsman.pipeline.account import cost_of
@@ -38,8 +38,14 @@ class Answer:
 
     @property
     def usage(self) -> Usage:
-        """What the answering attempt used."""
-        return self.trail.attempts[-1].usage
+        """What the answering attempt used; nothing where the answer was in the cache."""
+        attempts = self.trail.attempts
+        return attempts[-1].usage if attempts else NO_USAGE
+
+    @property
+    def is_cached(self) -> bool:
+        """Whether it was answered from the cache: then nothing was decided, and nobody asked."""
+        return self.trail.cache.is_hit
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:

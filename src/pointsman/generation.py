@@ -70,6 +70,8 @@ class Generation:
         )
         self.is_counted = counts(settings)
         """Whether requests count in budgets at all."""
+        shelf = parts.shelf
+        self._cached = None if shelf is None else shelf.layer(settings, self.id)
         self._routes = {route.name: self._account(route) for route in settings.routes}
         self._members = {
             route.name: tuple(each.name for each in route.deployments) for route in settings.routes
@@ -143,7 +145,14 @@ class Generation:
         self._look_after()
 
     def _account(self, route: Route) -> Account:
-        return account_of(route, self.stacks, self.retries, self._parts, is_counted=self.is_counted)
+        return account_of(
+            route,
+            self.stacks,
+            self.retries,
+            self._parts,
+            is_counted=self.is_counted,
+            cached=self._cached,
+        )
 
     # What a call asks of it.
 

@@ -130,6 +130,8 @@ class Account:
                 error_code=code,
                 decision=trail.decision,
                 tags=tuple(tags.items()) if tags else (),
+                cache=trail.cache.word,
+                saved_nano=trail.cache.saved_nano,
             )
         )
 

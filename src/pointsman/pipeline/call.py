@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
+from pointsman.cache.mark import NO_CACHE
 from pointsman.domain.call import Caller, Timeouts
 from pointsman.domain.request import Request, RouteOptions
 from pointsman.ledger.entries import Attempt
@@ -18,7 +19,7 @@ class Trail:
     """The notebook of one call: `Dispatch` writes it, those above read it, also when the call
     was cancelled and there is neither reply nor error to hang the attempts on."""
 
-    __slots__ = ("attempts", "decision", "purse", "standing")
+    __slots__ = ("attempts", "cache", "decision", "purse", "standing")
 
     def __init__(self) -> None:
         self.decision: Decision | None = None
@@ -27,6 +28,7 @@ class Trail:
         """What the whole call may cost; None where it has no limit."""
         self.standing: Callable[[], tuple[Standing, ...]] | None = None
         """What is left of the caller's rates and budgets; None where nothing is counted."""
+        self.cache = NO_CACHE
 
 
 class Call(msgspec.Struct, frozen=True, gc=False):

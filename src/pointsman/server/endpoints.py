@@ -20,6 +20,7 @@ from pointsman.domain.request import ChatRequest, Request, RouteOptions, Source
 from pointsman.errors import DeadlineExceeded, Overloaded, PointsmanError
 from pointsman.pipeline.call import Call
 from pointsman.pipeline.service import Reply
+from pointsman.server.cache_control import cache_headers
 from pointsman.server.exchange import ClientGone, Exchange
 from pointsman.server.left import left_headers
 from pointsman.server.options import Asked, take_options
@@ -212,6 +213,7 @@ class Endpoints:
             if exchange.started:
                 raise
             headers = [*error_headers(error), *_trail(call, 0), *_cost(call), *_left(call)]
+            headers += cache_headers(call.trail.cache)
             exchange.respond(error.status, dialect.render_error(error, call.id), headers)
         finally:
             exchange.watch(None)
@@ -284,7 +286,8 @@ def _headers(call: Call, reply: Reply) -> list[tuple[bytes, bytes]]:
     # The attempt that answers is in the trail only once it has closed.
     headers = [
         (b"x-pointsman-deployment", reply.deployment.name.encode()),
-        *_trail(call, 0 if reply.outcome is not None else 1),
+        *_trail(call, 0 if reply.outcome is not None or call.trail.cache.is_hit else 1),
+        *cache_headers(call.trail.cache),
     ]
     decision = call.trail.decision
     if decision is not None and reply.is_stream:

@@ -1,10 +1,12 @@
 """What a request says to Pointsman itself: taken out of the body before anyone else sees it.
 
-In the body: `models` and `fallbacks` (names, in order), `timeout` (seconds), `max_cost_usd`, and
-the object `pointsman` with `prefer`, `timeout_s`, `max_cost_usd`, `fallbacks`, `allow`,
-`require`, `residency`, `sensitive`, `session`, `run`, `max_attempts`, `tags`. In headers:
-`x-request-timeout-ms`, `x-pointsman-prefer`, `-session`, `-run`, `-app`, `-user`, `-tags`
-(a=b,c=d), and `-criticality`, which is read before the body.
+In the body: `models` and `fallbacks` (names, in order), `timeout` (seconds), `max_cost_usd`,
+`cache` (an object with `no-cache`, `no-store`, `ttl` and `s-maxage`, both in seconds), and the
+object `pointsman` with `prefer`, `timeout_s`, `max_cost_usd`, `fallbacks`, `allow`,
+`require`, `residency`, `sensitive`, `session`, `run`, `max_attempts`, `tags`, `cache`. In headers:
+`cache-control` (`no-cache`, `no-store`, `max-age`), `x-request-timeout-ms`,
+`x-pointsman-prefer`, `-session`, `-run`, `-app`, `-user`, `-tags` (a=b,c=d), and `-criticality`,
+which is read before the body.
 Tags also come from `metadata.tags` where it is an object of texts. An unknown field of
 `pointsman` is an error: a misspelt limit must not be no limit.
 """
@@ -24,9 +26,10 @@ from pointsman.domain.content import Json, JsonObject
 from pointsman.domain.money import from_usd
 from pointsman.domain.request import Preference, RouteOptions
 from pointsman.errors import InvalidRequest
+from pointsman.server.cache_control import cache_of_header, read_cache
 
 PREFERENCES = ("cost", "speed", "quality", "balanced")
-TOP_LEVEL = ("pointsman", "models", "fallbacks", "timeout", "max_cost_usd")
+TOP_LEVEL = ("pointsman", "models", "fallbacks", "timeout", "max_cost_usd", "cache")
 """Top-level body fields that are ours; no dialect we speak has any of these names."""
 
 NO_OPTIONS = RouteOptions()
@@ -87,6 +90,9 @@ def take_options(fields: JsonObject, body: bytes, headers: Mapping[bytes, bytes]
     for name, value in headers.items():
         if name == b"x-request-timeout-ms":
             found["timeout_s"] = _positive(_number(value, "x-request-timeout-ms"), name) / 1000
+        elif name == b"cache-control":
+            if (said := cache_of_header(value)) is not None:
+                found.setdefault("cache", said)
         elif name.startswith(b"x-pointsman-"):
             text = value.decode("latin-1").strip()
             match name[12:]:
@@ -125,7 +131,7 @@ def _from_body(taken: Mapping[str, Json]) -> dict[str, object]:
             )
         key, converted = read(value, f"pointsman.{name}")
         found[key] = converted
-    for name in ("timeout", "max_cost_usd", "fallbacks"):
+    for name in ("timeout", "max_cost_usd", "fallbacks", "cache"):
         if name in taken and taken[name] is not None:
             key, converted = READERS[name](taken[name], name)
             found.setdefault(key, converted)
@@ -234,6 +240,7 @@ READERS: Mapping[str, Callable[[Json, str], tuple[str, object]]] = {
     "session": lambda value, param: ("session", _text(value, param)),
     "run": lambda value, param: ("run", _text(value, param)),
     "max_attempts": _attempts,
+    "cache": lambda value, param: ("cache", read_cache(value, param)),
     "tags": lambda value, param: ("tags", _tags(value, param)),
 }
 """Readers of the `pointsman` object's fields: (value, where) -> (RouteOptions field, value)."""
