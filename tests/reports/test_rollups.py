@@ -121,6 +121,13 @@ def test_every_entry_is_summed_once_however_it_is_caught_up(ledger: Database) ->
         assert total(report(ledger, Question.of(EVERYONE))).requests == min(begin + 70, 300)
 
 
+def test_catching_up_can_be_done_little_by_little(ledger: Database) -> None:
+    write(ledger, entries(100))
+    assert catch_up(ledger, batch=10, most=25) == 30
+    assert mark_of(ledger) == (30, 0)
+    assert catch_up(ledger) == 70
+
+
 def test_late_entries_count_in_the_hour_they_are_of(ledger: Database) -> None:
     draw = random.Random(3)
     write(ledger, [an_entry(draw, "new", MAY + 20 * DAY)])
