@@ -8,9 +8,12 @@ import email.policy
 import hashlib
 import hmac
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.alerts.conftest import Hook, Lines, hooked, told
@@ -50,6 +53,24 @@ async def test_a_webhook_gets_json_that_it_can_verify() -> None:
         expected = hmac.new(b"s3cret", signed, hashlib.sha256).hexdigest()
         assert headers["x-pointsman-signature"] == f"v1={expected}"
         assert headers["x-pointsman-timestamp"] == "1700000000"
+
+
+async def test_the_receiver_of_the_documentation_verifies_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text(encoding="utf-8")
+    [block] = re.findall(r"```python\n(.*?)```", text, re.S)
+    names: dict[str, Any] = {}
+    exec(block, names)
+    monkeypatch.setattr("time.time", lambda: NOW + 10)
+    async with hooked() as hook, web_sink(webhook(hook, secret=Secret("s3cret"))) as sink:
+        await sink(told())
+        [(_, headers, body)] = hook.taken
+    assert names["is_genuine"](b"s3cret", headers, body)
+    assert not names["is_genuine"](b"s3cret", headers, body + b" ")
+    assert not names["is_genuine"](b"other", headers, body)
+    late = {**headers, "x-pointsman-timestamp": str(int(NOW) - 999)}
+    assert not names["is_genuine"](b"s3cret", late, body)
 
 
 async def test_without_a_secret_nothing_is_signed() -> None:

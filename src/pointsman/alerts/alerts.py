@@ -8,7 +8,7 @@ How it is plugged in, all on the event loop:
     alerts.refused(budget, account, left)      # where a hold did not fit
     wait_s = alerts.allows(caller, request, options.run)   # before a request is routed;
                                                # a number: 429 `rate_limited`, Retry-After
-    await alerts.start() … await alerts.close()
+    await alerts.start() … await alerts.close()   # after the treasury, before the transport
     alerts.follow(settings.alerts)             # at a reload
     await alerts.ask(lambda db: list_alerts(db, sight))   # also `acknowledge`
 

@@ -56,11 +56,11 @@ class Local:
                 _count(bucket, (dimension, tenant, value), entry.cost_nano)
 
     def take(self, number: int) -> Sums:
-        """The sums of a bucket; it and those before it are forgotten."""
-        sums = self._buckets.get(number, {})
-        for old in [each for each in self._buckets if each <= number]:
+        """The sums of a bucket; it and those before it are forgotten. On another thread than
+        `add`: what is iterated is a copy, made in one step."""
+        for old in [each for each in list(self._buckets) if each < number]:
             del self._buckets[old]
-        return sums
+        return self._buckets.pop(number, {})
 
 
 def _count(bucket: dict[Who, int], who: Who, nano: int | None) -> None:
