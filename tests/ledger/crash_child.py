@@ -127,12 +127,9 @@ class Worker:
     def request(self, number: int, killer: Killer) -> None:
         request = f"{self._name}-{number}"
         if number % 7 == 0:  # Held and called off again.
-            self._ledger.dispatch(
-                f"{request}.v",
-                [(self._leases[0], HELD)],
-                HELD,
-                notes.encode(note(request, self._name, 1.0)),
-            )
+            parts = [(lease, HELD) for lease in self._leases]
+            body = notes.encode(note(request, self._name, 1.0))
+            self._ledger.dispatch(f"{request}.v", parts, HELD, body)
             self._ledger.void(f"{request}.v")
         attempts = tuple(self.attempt(request, n, killer) for n in range(1 + (number % 3 == 0)))
         total = sum(each.cost_nano or 0 for each in attempts)

@@ -380,7 +380,7 @@ def test_a_server_that_is_away_changes_nothing_for_the_loop(
         began = clock.now()
         house.ledger.append(each)
         longest = max(longest, clock.now() - began)
-    assert longest < 0.25
+    assert longest < 1.0
     if fault == "frozen":
         postgres.thaw()
     else:

@@ -121,7 +121,6 @@ class Bench:
         names = [name for name, *_ in attempts]
         assert len(names) == len(set(names))
         assert set(bills) <= set(names)
-        assert not [name for name in names if name.endswith(".v")]
         amounts = {n: cost if charge is None else charge for n, cost, charge, _ in attempts}
         # Dispatched and killed before the provider was asked: charged, as nobody can know.
         guessed = {name for name in names if name not in bills}
@@ -201,7 +200,7 @@ def test_workers_may_be_killed_at_random(bench: Bench) -> None:
         with bench.child("never", seed=seed) as child:
             assert child.stdout is not None
             assert child.stdout.readline() == "ready\n"
-            time.sleep(rng.uniform(0.0, 0.3))
+            threading.Event().wait(rng.uniform(0.0, 0.3))
             child.kill()
     started = time.monotonic()
     recovery = bench.recover()
@@ -287,7 +286,7 @@ def test_after_a_loss_of_power_leases_stay_in_suspense(bench: Bench, boot: str) 
 def orphaned(bench: Bench, **log: Any) -> list[Path]:
     """The segments of a dead worker that has told the store nothing."""
     ledger, _ = bench.here("w", **log)
-    ledger._shipping.ship = lambda *_: time.sleep(0.005)  # type: ignore[method-assign]
+    ledger._shipping.ship = lambda *_: None  # type: ignore[method-assign]
     serve(bench, ledger, "w", 20)
     bench.open_attempt(ledger, "w")
     ledger.close()

@@ -184,6 +184,19 @@ def test_what_was_put_beside_survives_a_full_disk(
     wait_for(lambda: seqs(tmp_path / "w-1") == [1])
 
 
+def test_room_is_noticed_where_nobody_writes(opened: Open, small_disk: SmallDisk) -> None:
+    log = opened()
+    log.write(1, record(1))
+    small_disk.room = 10
+    with pytest.raises(StorageUnavailable):
+        log.write(2, record(2))
+    assert log.fault
+    small_disk.room = None
+    wait_for(lambda: log.fault == "")
+    log.write(3, record(3))
+    assert [each.seq for each in log.items_after(0)] == [1, 3]
+
+
 def test_no_room_for_a_new_segment_is_a_full_disk(
     opened: Open, small_disk: SmallDisk, tmp_path: Path
 ) -> None:

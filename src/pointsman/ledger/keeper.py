@@ -390,8 +390,8 @@ class KeptLedger:
     def _end(self) -> None:
         """Let go of the store, and of the log: deleted if the store has all of it."""
         if self._log is not None:
-            is_shipped = not self._gave_up and not self._log.open_attempts and self._told_all()
-            self._log.close(is_shipped=is_shipped)
+            is_open = self._gave_up or self._is_spilled or self._log.open_attempts > 0
+            self._log.close(is_shipped=not is_open and self._told_all())
         self._database.close()
 
     def _told_all(self) -> bool:

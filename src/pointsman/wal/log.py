@@ -9,7 +9,8 @@ on before waits for `synced`.
 without which a reader of the log has to be less exact, never wrong.
 
 Where the file cannot be written (disk full, I/O error), what was begun is cut off again, `write`
-raises, and the next one tries anew: when there is room it works again. Where a *sync* fails nobody
+raises, and the next one tries anew; the thread tries too, so that `fault` ends by itself, also
+where nobody sends requests to a worker with a fault. Where a *sync* fails nobody
 knows what the disk has, and trying again would only tell that the kernel has forgotten: the
 process ends, and the log is read by another.
 """
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import threading
 from collections import deque
@@ -39,6 +41,10 @@ EXIT_UNSYNCED: Final = 74
 """The process' exit status after a failed sync: EX_IOERR."""
 _QUIET: Final = 40
 """So many times nothing to sync, then the thread sleeps until it is woken."""
+PROBE_S: Final = 0.25
+"""Between tries whether a file that could not be written can be."""
+_PROBE: Final = bytes(4096)
+"""Zeros are no record: whoever finds them finds a torn end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,9 +183,7 @@ class Log:
             self._digest.update(record[:FRAME_BYTES])
         self.appended += len(what)
         self.bytes_written += len(data)
-        if self._is_failing:
-            self._is_failing = False
-            log.warning("wal.recovered path=%s", self._claim.path)
+        self._tell_recovery()
 
     def _write_at(self, file: int, start: int, data: bytes) -> None:
         """Write all of it, or leave the file as it was."""
@@ -218,6 +222,12 @@ class Log:
         if not self._is_failing:
             self._is_failing = True
             log.error("wal.stalled path=%s error=%r", self._claim.path, str(error))
+            self._soil()
+
+    def _tell_recovery(self) -> None:
+        if self._is_failing:
+            self._is_failing = False
+            log.warning("wal.recovered path=%s", self._claim.path)
 
     # On the syncing thread.
 
@@ -229,7 +239,7 @@ class Log:
         """
         quiet, known = 0, 0
         while not self._is_closed:
-            if quiet >= _QUIET:
+            if quiet >= _QUIET and not self._is_failing:
                 self._is_idle = True
                 if not self._is_dirty and not self._is_closed:
                     self._wake.wait()
@@ -243,6 +253,19 @@ class Log:
                 quiet = 0
             else:
                 quiet += 1
+                if self._is_failing and quiet % math.ceil(PROBE_S / self._sync_s) == 0:
+                    self._probe()
+
+    def _probe(self) -> None:
+        """See whether there is room again."""
+        with self._lock:
+            try:
+                self._write_at(self._file, self._end, _PROBE)
+                self._disk.cut(self._file, self._end)
+            except OSError as error:
+                log.debug("wal.still_stalled path=%s error=%r", self._claim.path, str(error))
+            else:
+                self._tell_recovery()
 
     def _sync(self, known: int) -> int:
         """Bring everything to the disk. `known`: the last segment whose name is on it."""
