@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 
 import pytest
 from msgspec.structs import replace
-from tests.reports.conftest import DAY, entries, write
+from tests.reports.conftest import DAY, MAY, Open, entries, write
 
 from pointsman.errors import InvalidRequest
 from pointsman.ledger.entries import LedgerEntry
 from pointsman.reports import EVERYONE, Question, report, total
+from pointsman.reports.attempts import attempts
 from pointsman.reports.invoice import items, mapped
 from pointsman.reports.reconcile import Tolerance, book, reconcile
 from pointsman.store.database import Database
@@ -251,3 +252,26 @@ def test_numbers_and_days_are_read_as_they_are_written() -> None:
     ]
     [item] = items(lines)
     assert (item.day, item.input, item.output, item.cached) == ("2026-05-01", 1_234, 5, None)
+
+
+@pytest.mark.real
+@pytest.mark.slow
+def test_postgresql_books_what_sqlite_books(
+    ledger: Database, opened: Open, postgres_database: str
+) -> None:
+    made = [each for each in entries(60) if each.attempts]
+    one = made[3].attempts[0]
+    invoice = by_attempt(made, **{one.id.replace("-", "_"): (one.cost_nano or 0) + 777})
+    other = opened(postgres_database)
+    for database in (ledger, other):
+        write(database, made)
+        assert total(report(database, Question.of(EVERYONE))).adjusted_nano == 0
+        found = reconcile(database, EVERYONE, items(invoice))
+        assert [each.nano for each in book(database, found, "may")] == [777]
+        assert reconcile(database, EVERYONE, items(invoice)).is_agreed
+    everything = Question.of(EVERYONE, ["tenant", "model"], bucket="day")
+    assert report(other, everything) == report(ledger, everything)
+    assert list(attempts(other, EVERYONE, 0.0, 4e9, 7)) == list(
+        attempts(ledger, EVERYONE, 0.0, 4e9)
+    )
+    assert list(attempts(other, "north", MAY, 4e9)) == list(attempts(ledger, "north", MAY, 4e9))

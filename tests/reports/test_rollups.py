@@ -165,8 +165,15 @@ def test_what_is_interrupted_leaves_nothing_behind(
 
 
 @pytest.mark.slow
-def test_several_catch_up_at_once_and_nothing_is_counted_twice(opened: Open) -> None:
-    write(opened(), entries(400))
+@pytest.mark.real
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_several_catch_up_at_once_and_nothing_is_counted_twice(
+    opened: Open, tmp_path: Path, kind: str, request: pytest.FixtureRequest
+) -> None:
+    where = tmp_path / "ledger.db"
+    if kind == "postgresql":
+        where = request.getfixturevalue("postgres_database")
+    write(opened(where), entries(400))
     failures: list[BaseException] = []
 
     def work(database: Database) -> None:
@@ -175,14 +182,20 @@ def test_several_catch_up_at_once_and_nothing_is_counted_twice(opened: Open) -> 
         except StorageError as error:
             failures.append(error)
 
-    threads = [threading.Thread(target=work, args=(opened(),)) for _ in range(3)]
+    def grow(database: Database) -> None:
+        for begin in range(0, 200, 20):
+            write(database, more[begin : begin + 20])
+
+    more = entries(200, seed=2)
+    threads = [threading.Thread(target=grow, args=(opened(where),))]
+    threads += [threading.Thread(target=work, args=(opened(where),)) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(30)
     assert not failures
-    sums = total(report(opened(), Question.of(EVERYONE)))
-    cells = cells_of(opened(), "e.seq > ?", (0,))
+    sums = total(report(opened(where), Question.of(EVERYONE)))
+    cells = cells_of(opened(where), "e.seq > ?", (0,))
     plain = [sum(cell.sums[place] for cell in cells.values()) for place in range(len(MEASURES))]
     assert [getattr(sums, name) for name in MEASURES] == plain
 

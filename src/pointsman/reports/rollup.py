@@ -6,8 +6,9 @@ lock, adds it up in memory, and then, in one short transaction, adds the sums an
 nobody has moved it meanwhile; else the work is thrown away and begun anew. So each entry is in the
 sums exactly once, whoever catches up and whenever anybody is killed.
 
-In PostgreSQL a number may be taken by a transaction that commits later than one with a higher
-number. A moment's lock against inserting shows where nothing is under way any more.
+Entries are numbered in the order of their commits (`ledger/write.py`). Adjustments in PostgreSQL
+are not: a number may be taken by a transaction that commits after a higher one. So where there are
+new ones, a moment's lock against inserting shows up to where nothing is under way any more.
 
 Several readers may catch up at once; it costs the losers their work, never the sums.
 """
@@ -98,15 +99,11 @@ def _horizon(database: Database) -> Mark:
         "SELECT coalesce((SELECT max(seq) FROM entry), 0), "
         "coalesce((SELECT max(id) FROM adjustment), 0)"
     )
-    if database.kind == "sqlite":  # Numbers are given out under the file's write lock.
-        ((entry, adjustment),) = database.rows(find)
-        return int(entry), int(adjustment)
     ((entry, adjustment),) = database.rows(find)
-    if (entry, adjustment) == mark_of(database):
-        return int(entry), int(adjustment)
-    with database.transaction():
-        database.run("LOCK TABLE entry, adjustment IN SHARE MODE")
-        ((entry, adjustment),) = database.rows(find)
+    if database.kind == "postgresql" and adjustment != mark_of(database)[1]:
+        with database.transaction():
+            database.run("LOCK TABLE adjustment IN SHARE MODE")
+            ((_, adjustment),) = database.rows(find)
     return int(entry), int(adjustment)
 
 
