@@ -92,7 +92,7 @@ class Directory:
         self._tenants: dict[str, TenantRecord] = {}
         self._read_at: float | None = None
         self._used: dict[str, float] = {}
-        self._marked_at = clock.now()
+        self._made_at = self._marked_at = clock.now()
         self._followers: list[Callable[[tuple[Budget, ...]], object]] = []
         self.limits: tuple[Budget, ...] = ()
         """Of the stored budgets and rates."""
@@ -131,6 +131,11 @@ class Directory:
     def _raise_if_unknown(self) -> None:
         if self._read_at is None or self._clock.now() - self._read_at > STALE_S:
             raise StorageUnavailable("keys cannot be looked up just now; try again")
+
+    @property
+    def age_s(self) -> float:
+        """How long ago the store was read, in seconds; where it never was, we were made."""
+        return self._clock.now() - (self._made_at if self._read_at is None else self._read_at)
 
     def complaint(self) -> str:
         """What is wrong with it, "" where nothing is: for /readyz."""

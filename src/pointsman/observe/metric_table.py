@@ -211,6 +211,16 @@ TABLE: Mapping[str, Described] = {
     "pointsman_loop_lag_seconds": Described(
         "histogram", "Seconds by which the event loop ran late, looked at 20 times a second."
     ),
+    "pointsman_auth_failures_total": Described(
+        "counter", "Requests that showed no good key, those told to slow down too."
+    ),
+    "pointsman_keys_age_seconds": Described(
+        "gauge",
+        "How long ago the keys and limits of the store were read, or the start was, in seconds; "
+        "the worker's that is furthest behind.",
+        (),
+        "max",
+    ),
     "pointsman_log_lines_lost_total": Described(
         "counter", "Log lines dropped because nobody read them fast enough."
     ),

@@ -105,6 +105,9 @@ class App:
         gateway.vitals.checks["gate"] = self.gate.complaint
         metrics.watch("pointsman_server_in_flight", lambda: {(): self.gate.in_flight})
         metrics.watch("pointsman_queue_waiting", lambda: {(): self.gate.waiting})
+        metrics.watch("pointsman_auth_failures_total", lambda: {(): self.failures.counted})
+        if directory is not None:
+            metrics.watch("pointsman_keys_age_seconds", lambda: {(): directory.age_s})
         metrics.watch("pointsman_log_lines_lost_total", lambda: {(): lines_lost()})
         self._prefix = f"req_{secrets.token_hex(6)}"
         self._count = itertools.count(1)

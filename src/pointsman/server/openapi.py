@@ -40,6 +40,22 @@ ERRORS: Final = {
 }
 """Of every operation that takes a body; 499 stands in logs only and is left out below."""
 
+REPEATED: Final = {
+    "409": "The first request with this Idempotency-Key still runs, or was too long to be kept",
+    "422": "The Idempotency-Key was used with another body",
+    "501": "Several workers without a ledger that is kept cannot honour an Idempotency-Key",
+}
+"""Of operations that may cost money."""
+
+IDEMPOTENCY: Final[Schema] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "A repetition with the same key and body is not made again for a day: it is "
+    "given the first answer, with `idempotency-replayed: true`.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+}
+
 
 def _object(required: tuple[str, ...] = (), **properties: Schema) -> Schema:
     """Describe an object; what is not required may also be null."""
@@ -198,17 +214,26 @@ def _json(schema: Schema) -> Schema:
     return {"application/json": {"schema": schema}}
 
 
-def _takes(summary: str, body: str, error: str, answer: str, *, streams: bool = False) -> Schema:
+def _takes(
+    summary: str,
+    body: str,
+    error: str,
+    answer: str,
+    *,
+    streams: bool = False,
+    is_billed: bool = False,
+) -> Schema:
     content = _json({"type": "object"})
     if streams:
         content["text/event-stream"] = {}
     faults = {
         status: {"description": what, "content": _json({"$ref": f"#/components/schemas/{error}"})}
-        for status, what in ERRORS.items()
+        for status, what in (ERRORS | (REPEATED if is_billed else {})).items()
         if status != "499"
     }
     return {
         "post": {
+            **({"parameters": [IDEMPOTENCY]} if is_billed else {}),
             "summary": summary,
             "security": [{"bearer": []}, {"header": []}],
             "requestBody": {
@@ -250,6 +275,7 @@ def document() -> Schema:
                 openai,
                 "The answer, whole or as events",
                 streams=True,
+                is_billed=True,
             ),
             "/v1/messages": _takes(
                 "Answer a conversation in Anthropic's dialect",
@@ -257,12 +283,13 @@ def document() -> Schema:
                 anthropic,
                 "The answer, whole or as events",
                 streams=True,
+                is_billed=True,
             ),
             "/v1/messages/count_tokens": _takes(
                 "Estimate the tokens of a conversation", "Count", anthropic, "The estimate"
             ),
             "/v1/embeddings": _takes(
-                "Turn texts into vectors", "Embeddings", openai, "The vectors"
+                "Turn texts into vectors", "Embeddings", openai, "The vectors", is_billed=True
             ),
             "/v1/route:explain": _takes(
                 "Decide for a conversation, and call nobody", "Chat", openai, "The decision"
