@@ -30,8 +30,8 @@ MOST_PACES: Final = 2_000
 MOST_AT_ONCE: Final = 300
 """Accounts that are looked at in one round; the others in the next."""
 AGAIN_S: Final = (10.0, 60.0)
-"""Seconds after an account was last touched. By the first its holds are settled and written down
-where there is a log; without one workers tell the store of it when they have nothing else to do."""
+"""Seconds after an account was last touched. By the first all workers have written down what they
+had settled by then; the other is for a store that was slow."""
 
 
 class Stands(msgspec.Struct, frozen=True):
