@@ -14,17 +14,14 @@ from pointsman.alerts.book import (
     HEARD_S,
     KEPT_S,
     MOST_PENDING,
-    TAKEN_S,
     acknowledge,
-    delivered,
     forget,
     list_alerts,
-    not_delivered,
     raise_alerts,
     resolve,
     share_counts,
-    take_due,
 )
+from pointsman.alerts.outbox import TAKEN_S, delivered, not_delivered, take_due
 from pointsman.clock import SystemClock
 from pointsman.config.settings_money import Severity
 from pointsman.store.database import Database

@@ -9,8 +9,8 @@ import pytest
 from tests.alerts.conftest import told
 
 from pointsman.alerts.alert import Told
-from pointsman.alerts.book import Due
 from pointsman.alerts.delivery import GIVE_UP_S, Courier
+from pointsman.alerts.outbox import Due
 from pointsman.alerts.sinks import NotTaken
 from pointsman.testing import settle
 

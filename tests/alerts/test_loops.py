@@ -7,7 +7,8 @@ import uuid
 
 import pytest
 
-from pointsman.alerts.loops import MOST_LOOPS, Loops, fingerprint
+from pointsman.alerts.likeness import fingerprint
+from pointsman.alerts.loops import MOST_LOOPS, Loops
 from pointsman.config.settings_money import LoopSettings
 from pointsman.domain.call import Caller
 from pointsman.domain.content import Message, Part, Role, Text, ToolCall, ToolResult

@@ -29,7 +29,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from pointsman.alerts import book
+from pointsman.alerts import book, outbox
 from pointsman.alerts.accounts import Accounts, Touched, refused
 from pointsman.alerts.alert import Alert
 from pointsman.alerts.delivery import MOST_QUEUED, Courier
@@ -71,7 +71,7 @@ class Round(msgspec.Struct):
     counts: dict[str, int]
     idle: Sequence[str]
     heard: dict[str, int] = msgspec.field(default_factory=dict)
-    dues: list[book.Due] = msgspec.field(default_factory=list)
+    dues: list[outbox.Due] = msgspec.field(default_factory=list)
 
 
 class Alerts:
@@ -202,15 +202,15 @@ class Alerts:
     async def _on_thread(self, call: Callable[..., T], *values: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, call, *values)
 
-    async def _noted(self, due: book.Due, problem: str, again_s: float | None) -> None:
+    async def _noted(self, due: outbox.Due, problem: str, again_s: float | None) -> None:
         """How a delivery ended. Where that cannot be noted, it is made once more later."""
 
         def note(db: Database) -> None:
             if problem:
                 again_at = None if again_s is None else db.now() + again_s
-                book.not_delivered(db, due, problem, again_at)
+                outbox.not_delivered(db, due, problem, again_at)
             else:
-                book.delivered(db, due)
+                outbox.delivered(db, due)
 
         try:
             await self.ask(note)
@@ -260,7 +260,7 @@ class Alerts:
         if self._clock.now() - self._forgot_at >= FORGET_EVERY_S:
             book.forget(db)
             self._forgot_at = self._clock.now()
-        round.dues = book.take_due(db, round.idle, MOST_QUEUED)
+        round.dues = outbox.take_due(db, round.idle, MOST_QUEUED)
 
     def _raise(self, db: Database, alerts: Sequence[Alert], now: float) -> None:
         """Enter what the book does not know, or was not told of for a while."""

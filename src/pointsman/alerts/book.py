@@ -10,20 +10,18 @@ Functions take a Database and block; each is one transaction.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
 import msgspec
 
 from pointsman.access.principal import Sight
-from pointsman.alerts.alert import RANK, Alert, Event, Fact, Kind, Told
+from pointsman.alerts.alert import RANK, Alert, Event, Fact, Kind
 from pointsman.config.settings_money import Severity
 from pointsman.store.database import Database, Row
 
 KEPT_S: Final = 90 * 86_400.0
 """How long an alert is kept after it was resolved, in seconds."""
-TAKEN_S: Final = 60.0
-"""How long whoever takes a delivery has before another may, in seconds: longer than a try."""
 UNCLAIMED_S: Final = 7_200.0
 HEARD_S: Final = 3.0
 """Counts of loops are told every second; older ones are of a worker that asks no more."""
@@ -49,16 +47,6 @@ class Line(msgspec.Struct, frozen=True):
     resolved_at: float | None
     facts: Mapping[str, Fact]
     deliveries: Mapping[str, str]
-
-
-class Due(msgspec.Struct, frozen=True):
-    """A delivery that was taken: to be told now, by whoever took it."""
-
-    sink: str
-    n: int
-    tries: int
-    since: float
-    told: Told
 
 
 def raise_alerts(
@@ -178,66 +166,6 @@ def share_counts(
         )[0][0]
         heard[loop] = int(asked or 0)
     return heard
-
-
-# Deliveries.
-
-
-def take_due(db: Database, sinks: Iterable[str], most: int = 20) -> list[Due]:
-    """Take deliveries to these sinks whose time has come: for `TAKEN_S` they are ours alone."""
-    now = db.now()
-    found = [
-        row
-        for sink in sinks
-        for row in db.rows(
-            "SELECT alert, sink, n FROM alert_delivery WHERE state = 'pending' AND next_try <= ?"
-            " AND sink = ? ORDER BY next_try, alert, n LIMIT ?",
-            (now, sink, most),
-        )
-    ]
-    taken = []
-    for alert, sink, n in found:
-        ours = db.rows(
-            "UPDATE alert_delivery SET tries = tries + 1, next_try = ? WHERE alert = ?"
-            " AND sink = ? AND n = ? AND state = 'pending' AND next_try <= ?"
-            " RETURNING tries, since, event",
-            (now + TAKEN_S, alert, sink, n, now),
-        )
-        for tries, since, event in ours:
-            row = db.named("SELECT * FROM alert WHERE id = ?", (alert,))[0]
-            taken.append(Due(sink, n, tries, since, _told(row, f"{alert}-{n}-{sink}", event)))
-    return taken
-
-
-def delivered(db: Database, due: Due) -> None:
-    _set_delivery(db, due, "done", 0.0, "")
-
-
-def not_delivered(db: Database, due: Due, error: str, again_at: float | None) -> None:
-    """again_at: when the next try is, by the store's clock; None: there is none."""
-    _set_delivery(db, due, "failed" if again_at is None else "pending", again_at or 0.0, error)
-
-
-def _set_delivery(db: Database, due: Due, state: str, next_try: float, error: str) -> None:
-    db.run(
-        "UPDATE alert_delivery SET state = ?, next_try = ?, error = ?"
-        " WHERE alert = ? AND sink = ? AND n = ? AND state = 'pending'",
-        (state, next_try, error[:200], due.told.id, due.sink, due.n),
-    )
-
-
-def _told(row: Row, delivery: str, event: Event) -> Told:
-    return Told(
-        delivery=delivery,
-        event=event,
-        id=row["id"],
-        kind=row["kind"],
-        severity=row["severity"],
-        text=row["text"],
-        tenant=row["tenant"],
-        raised_at=row["raised_at"],
-        facts=json.loads(row["facts"]),
-    )
 
 
 # What people see and do.

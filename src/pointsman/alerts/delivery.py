@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Final
 
-from pointsman.alerts.book import Due
+from pointsman.alerts.outbox import Due
 from pointsman.alerts.sinks import NotTaken, Sink
 
 GIVE_UP_S: Final = 3_600.0
