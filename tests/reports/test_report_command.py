@@ -95,6 +95,16 @@ def test_trend_drivers_and_runway_are_told(run: Run, ledger: Database) -> None:
     found = json.loads(run("drivers", "--before", "40d", "--since", "20d", "--json").output)
     assert sum(found["effects"].values()) == found["after_nano"] - found["before_nano"]
     assert "are spent; the window ends" in run("runway", "--limit-usd", "5000").output
+    Path("pointsman.yaml").write_text(
+        "providers: {ollama: {}}\nledger: {path: ledger.db}\n"
+        "deployments: [{model: m, provider: ollama, price: free}]\n"
+        "routes: [{name: auto, deployments: [ollama/m]}]\n"
+        "budgets: [{name: north, scope: tenant, limit_usd: 5000}]\n"
+    )
+    asked = ("runway", "--budget", "north", "--subject", "north", "-c", "pointsman.yaml")
+    assert "of $5,000.00 are spent" in run(*asked).output
+    assert "no budget 'nort'" in run("runway", "--budget", "nort", "-c", "pointsman.yaml").output
+    assert run("runway").exit_code == 2
 
 
 def test_exports_are_files(run: Run, ledger: Database, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import random
 import pytest
 from tests.reports.conftest import DAY, MAY, write
 
-from pointsman.domain.budgets import Budget
+from pointsman.domain.budgets import Budget, Scope
 from pointsman.domain.call import Caller
 from pointsman.domain.usage import Usage
 from pointsman.domain.windows import Window
@@ -102,12 +102,21 @@ def test_a_short_window_is_looked_at_by_the_hour(ledger: Database) -> None:
     assert rolling.spent_nano == 24 * DOLLAR
 
 
-def test_what_the_ledger_does_not_tell_is_refused(ledger: Database) -> None:
-    assert filters_of(Budget("b", "team", 5, tenant="north"), "web") == (
-        ("tenant", "north"),
-        ("team", "web"),
-    )
-    assert filters_of(Budget("b", "tag", 5, tag="env"), "prod") == (("tag:env", "prod"),)
+def test_an_account_is_filters_or_what_the_ledger_does_not_tell_is_refused(
+    ledger: Database,
+) -> None:
+    expected: dict[tuple[Scope, str], tuple[tuple[str, str], ...]] = {
+        ("team", "north/web"): (("tenant", "north"), ("team", "web")),
+        ("app", "north%2F1/100%25"): (("tenant", "north/1"), ("app", "100%")),
+        ("tag", "prod"): (("tenant", ""), ("tag:env", "prod")),
+        ("tenant", "north"): (("tenant", "north"),),
+        ("model", "openai/small"): (("model", "openai/small"),),
+        ("everyone", ""): (),
+    }
+    for (scope, subject), filters in expected.items():
+        assert filters_of(Budget("b", scope, 5, tag="env"), subject) == filters
+    own = Budget("b", "route", 5, tenant="north")
+    assert filters_of(own, "auto") == (("route", "auto"), ("tenant", "north"))
     for budget in (Budget("b", "run", 5), Budget("b", "named", 5), Budget("b", "key", 5, "tokens")):
         with pytest.raises(InvalidRequest):
             filters_of(budget, "x")

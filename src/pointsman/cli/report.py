@@ -24,7 +24,9 @@ from pointsman.cli.report_desk import (
 )
 from pointsman.cli.report_files import export, reconcile
 from pointsman.cli.report_shown import AHEAD, DRIVERS, LINES, SAVINGS, print_found, table
+from pointsman.domain.budgets import Budget
 from pointsman.domain.money import format_usd
+from pointsman.errors import InvalidRequest
 
 
 @click.group(epilog="Example: pointsman report lines --by team,model --since month --bucket day")
@@ -144,8 +146,16 @@ def drivers(
     table(DRIVERS, [*rows, total] if rows else [], "Nothing in either period.")
 
 
-@report.command(epilog="Example: pointsman report runway --limit-usd 500 --where team=search")
-@click.option("--limit-usd", required=True, help="The limit, in USD.")
+@report.command(
+    epilog="Example: pointsman report runway --budget team-month --subject north/search -c pointsman.yaml"
+)
+@click.option("--limit-usd", help="A limit, in USD.")
+@click.option("--budget", help="Or a budget of the configuration, with its limit and window.")
+@click.option(
+    "--subject",
+    default="",
+    help="Whose account of it, as `pointsman budgets` lists it: TENANT/TEAM, a model.",
+)
 @click.option(
     "--window",
     type=click.Choice(["hour", "day", "week", "month"]),
@@ -161,20 +171,38 @@ def runway(
     ledger: str | None,
     tenant: str | None,
     as_json: bool,
+    limit_usd: str | None,
+    budget: str | None,
+    subject: str,
     where: tuple[str, ...],
     **asks: Any,
 ) -> None:
     """Foretell when a limit is used up, within its window."""
-    from pointsman.reports import api
-    from pointsman.reports.trend import shown
+    import msgspec
 
+    from pointsman.reports import api
+    from pointsman.reports.trend import filters_of, shown
+    from pointsman.reports.trend import runway as foretold
+
+    if (limit_usd is None) == (budget is None):
+        raise click.UsageError("--limit-usd or --budget is needed, and not both.")
     with opened(config, ledger, tenant) as asked:
-        found: Any = api.lasting(context_of(asked), api.RunwayQuery(where=joined(where), **asks))
+        if budget is not None:
+            limit = _budget(config, budget)
+            filters = (*filters_of(limit, subject), *api.filters(joined(where)))
+            window = limit.window
+            told = foretold(
+                asked.database, asked.whose, asked.now, limit.limit, window, where=filters
+            )
+            found: Any = msgspec.to_builtins(told)
+        else:
+            query = api.RunwayQuery(limit_usd=limit_usd or "", where=joined(where), **asks)
+            found = api.lasting(context_of(asked), query)
     if as_json:
         print_found(found, as_json, (), "")
         return
-    spent, limit = format_usd(found["spent_nano"]), format_usd(found["limit_nano"])
-    click.echo(f"{spent} of {limit} are spent; the window ends {shown(found['window_ends'])}.")
+    spent, most = format_usd(found["spent_nano"]), format_usd(found["limit_nano"])
+    click.echo(f"{spent} of {most} are spent; the window ends {shown(found['window_ends'])}.")
     if found["likelihood"] is None:
         click.echo("Too few periods with a cost to foretell any.")
         return
@@ -182,6 +210,19 @@ def runway(
     if found["likelihood"]:
         early, late = shown(found["early"]), shown(found["late"])
         click.echo(f"Between {early or 'later'} and {late or 'after the window'}, with 80 %.")
+
+
+def _budget(config: Path | None, name: str) -> Budget:
+    from pointsman.config.load import load
+
+    if config is None:
+        raise click.UsageError("--config is needed: budgets are in the configuration.")
+    budgets = {each.name: each for each in load(config, os.environ).budgets}
+    if name not in budgets:
+        raise InvalidRequest(
+            f"no budget {name!r}: choose of {', '.join(sorted(budgets)) or 'none'}", param="budget"
+        )
+    return budgets[name]
 
 
 report.add_command(export)

@@ -231,25 +231,38 @@ def _moments(
     }
 
 
-_SCOPES: Final = ("tenant", "team", "app", "user", "key", "route", "model", "provider")
+_SHARED: Final = ("tenant", "route", "model", "provider")
+_TENANTS_OWN: Final = ("team", "app", "user", "key", "tag")
 
 
 def filters_of(budget: Budget, subject: str) -> tuple[Filter, ...]:
-    """What a budget's account counts, as filters. Raises InvalidRequest where the ledger does not
-    tell who used it: a run, or keys that name it."""
-    own: tuple[Filter, ...] = () if budget.tenant is None else (("tenant", budget.tenant),)
+    """What a budget's account counts, as filters; `subject` as in `domain.budgets.Account`. Raises
+    InvalidRequest where the ledger does not tell who used it: a run, or keys that name it."""
     if budget.unit != "nano_usd":
         raise InvalidRequest(f"budget {budget.name!r} is not about money", param="budget")
+    found: list[Filter]
+    name = f"tag:{budget.tag}" if budget.scope == "tag" else budget.scope
     if budget.scope == "everyone":
-        return own
-    if budget.scope == "tag":
-        return (*own, (f"tag:{budget.tag}", subject))
-    if budget.scope in _SCOPES:
-        return (*own, (budget.scope, subject))
-    raise InvalidRequest(
-        f"budget {budget.name!r}: the ledger does not tell whose scope {budget.scope!r} it was",
-        param="budget",
-    )
+        found = []
+    elif budget.scope in _SHARED:
+        found = [(name, subject)]
+    elif budget.scope in _TENANTS_OWN:
+        # Without a tenant's part it is an account of those who have none.
+        before, slash, own = subject.partition("/")
+        tenant, own = (before, own) if slash else ("", subject)
+        found = [("tenant", _decoded(tenant)), (name, _decoded(own))]
+    else:
+        raise InvalidRequest(
+            f"budget {budget.name!r}: the ledger does not tell whose {budget.scope!r} it was",
+            param="budget",
+        )
+    if budget.tenant is not None and not any(each == "tenant" for each, _ in found):
+        found.append(("tenant", budget.tenant))
+    return tuple(found)
+
+
+def _decoded(part: str) -> str:
+    return part.replace("%00", "\0").replace("%2F", "/").replace("%25", "%")
 
 
 def shown(at: float | None) -> str | None:
