@@ -147,7 +147,8 @@ def drivers(
 
 
 @report.command(
-    epilog="Example: pointsman report runway --budget team-month --subject north/search -c pointsman.yaml"
+    epilog="Example: pointsman report runway --budget team-month --subject north/search "
+    "-c pointsman.yaml"
 )
 @click.option("--limit-usd", help="A limit, in USD.")
 @click.option("--budget", help="Or a budget of the configuration, with its limit and window.")
