@@ -49,6 +49,7 @@ def test_a_periods_pieces_and_its_rest_are_the_period(since: float, length: floa
     assert sum(each.end - each.first for each in found.pieces if each.grain == 1) <= 48
 
 
+@pytest.mark.slow
 @given(moments, st.integers(0, 90), st.sampled_from(["UTC", "Europe/Berlin", "Asia/Kolkata"]))
 def test_what_is_read_together_is_what_each_day_is(since: float, days: int, zone: str) -> None:
     periods = buckets("day", zone, since, since + days * 86_400)
