@@ -352,6 +352,8 @@ class KeptLedger:
             if self._gave_up:
                 self._lose(sum(not seq for seq, _ in batch))
                 return
+            if self._log is not None:
+                self._log.flush()
             try:
                 self._shipping.ship(self._database, batch)
             except RowRefused as error:

@@ -271,7 +271,7 @@ class Log:
         """Bring everything to the disk. `known`: the last segment whose name is on it."""
         with self._lock:
             self._is_dirty = False
-            if self._beside and not self._is_closed:
+            if not self._is_closed:
                 self._take_along()
             file, retired, waiting = self._file, self._retired, self._waiting
             number = self._pieces[-1].number
@@ -291,6 +291,8 @@ class Log:
         return number
 
     def _take_along(self) -> None:
+        if not self._beside:
+            return
         try:
             self._append(self._beside)
         except StorageUnavailable:
@@ -300,14 +302,20 @@ class Log:
 
     # On the shipping thread.
 
+    def flush(self) -> None:
+        """Write what was put beside, if there is room: the store must not know more than the log,
+        or who reads the log of a dead worker would guess at what was said already."""
+        if self._beside:
+            with self._lock:
+                self._take_along()
+
     def items_after(self, seq: int) -> Iterator[Record]:
         """Every record above `seq` that was written before this was called, and maybe later ones.
 
         Raises OSError.
         """
         with self._lock:
-            if self._beside:
-                self._take_along()
+            self._take_along()
             beside = b"".join([record for _, record in self._beside])
             pieces = list(self._pieces)
         for piece in pieces:
@@ -332,8 +340,7 @@ class Log:
         if self._is_closed:
             return
         with self._lock:
-            if self._beside:
-                self._take_along()
+            self._take_along()
             self._is_closed = True
         self._hurry.set()
         self._wake.set()

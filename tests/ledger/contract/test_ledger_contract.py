@@ -9,28 +9,63 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from pointsman.budgets.accounts import StoreAccounts
 from pointsman.clock import SystemClock
 from pointsman.domain.call import Caller
 from pointsman.domain.usage import Usage
 from pointsman.ledger.entries import LedgerEntry, LedgerStore
+from pointsman.ledger.keeper import KeptLedger
 from pointsman.ledger.memory import MemoryLedger
-from pointsman.ledger.reports import recent
-from pointsman.ledger.sqlite import SqliteLedger
+from pointsman.ledger.rows import attempt_of, entry_of
+from pointsman.ledger.shipping import Shipping
+from pointsman.store.database import Database
+from pointsman.store.open import Store
+from pointsman.wal.folder import Owner, boot_id, make
+from pointsman.wal.log import Log
 
 Read = Callable[[], list[LedgerEntry]]
 """Every entry a store has, oldest first."""
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(
+    params=["memory", "sqlite", "logged", pytest.param("postgresql", marks=pytest.mark.real)]
+)
 def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[LedgerStore, Read]]:
     if request.param == "memory":
         memory = MemoryLedger()
         yield memory, lambda: list(memory.entries)
         return
-    path = tmp_path / "ledger.db"
-    file = SqliteLedger(path, SystemClock(), flush_s=0.001)
-    yield file, lambda: [each.entry for each in reversed(recent(path, 10_000))]
-    file.close()
+    place = str(tmp_path / "ledger.db")
+    if request.param == "postgresql":
+        place = request.getfixturevalue("postgres_database")
+    clock = SystemClock()
+    store = Store.of(place, clock)
+    settings: dict[str, Any] = {}
+    if request.param == "logged":
+        owner = Owner("w", store.shown, boot_id(), "h", 1, 1.0)
+        settings = {
+            "shipping": Shipping(owner, StoreAccounts()),
+            "log": Log(make(tmp_path / "logs", owner)),
+        }
+    ledger = KeptLedger(store, clock, flush_s=0.001, **settings)
+    database = store.open()
+    yield ledger, lambda: read(database)
+    ledger.close()
+    database.close()
+
+
+def read(database: Database) -> list[LedgerEntry]:
+    """Every entry of a store, oldest first."""
+    attempts = database.named("SELECT * FROM attempt ORDER BY entry, n")
+    tags = database.rows("SELECT entry, name, value FROM tag ORDER BY entry, name")
+    return [
+        entry_of(
+            row,
+            [attempt_of(each) for each in attempts if each["entry"] == row["seq"]],
+            [(name, value) for entry, name, value in tags if entry == row["seq"]],
+        )
+        for row in database.named("SELECT * FROM entry ORDER BY seq")
+    ]
 
 
 def plain(entry: LedgerEntry) -> LedgerEntry:
