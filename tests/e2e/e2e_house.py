@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
-from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import aiohttp
@@ -149,21 +149,25 @@ def configuration(openai: FaultProvider, claude: FaultProvider) -> dict[str, Any
 @asynccontextmanager
 async def open_house(
     change: Callable[[dict[str, Any]], None] = lambda config: None,
-    kept: Path | None = None,
+    kept: str | None = None,
 ) -> AsyncIterator[House]:
-    """A house whose configuration `change` has had its way with. kept: the ledger's file, with
-    its log and budgets; without it all of them are in memory."""
+    """A house whose configuration `change` has had its way with. kept: the ledger's file or data
+    base, with budgets and a log; without it all of them are in memory."""
     async with AsyncExitStack() as stack:
         openai = await stack.enter_async_context(FaultProvider())
         claude = await stack.enter_async_context(FaultProvider())
         ledger = MemoryLedger()
         config = configuration(openai, claude)
         change(config)
+        env = {"E2E_KEY": KEY, "PROVIDER_KEY": "sk-provider-canary-123456"}
         if kept is not None:
-            config["ledger"] = {"path": str(kept), "flush_s": 0.01}
+            env["LEDGER"] = kept
+            where = {"url": "env:LEDGER"} if "://" in kept else {"path": kept}
+            logs = stack.enter_context(TemporaryDirectory())
+            config["ledger"] = {**where, "flush_s": 0.01, "log_dir": logs}
         gateway = Gateway.from_config(
             config,
-            env={"E2E_KEY": KEY, "PROVIDER_KEY": "sk-provider-canary-123456"},
+            env=env,
             ledger=ledger if kept is None else None,
             observers=() if kept is None else (ledger.append,),
         )
