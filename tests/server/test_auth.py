@@ -254,3 +254,25 @@ async def test_tokens_of_a_reloaded_file_count(house: AdminHouse, tmp_path: Path
     house.admin.follow(settings_in(tmp_path, config))
     said = await house.as_("viewer", "GET", "/admin/v1/whoami")
     assert said.json == {"name": "vera", "role": "owner", "tenant": None}
+
+
+@pytest.mark.real
+@pytest.mark.slow
+async def test_the_whole_round_on_postgresql(tmp_path: Path, postgres_database: str) -> None:
+    async with open_admin_house(tmp_path, postgres_database) as house:
+        made = await house.make("web", tenant="acme", limits={"budget_usd": 5})
+        assert (await house.models(made["key"])).status == 200
+        path = f"/admin/v1/keys/{made['id']}"
+        young = (await house.as_("tenant-admin", "POST", f"{path}/rotate", {"overlap_s": 0})).json
+        assert (await house.models(young["key"])).status == 200
+        assert (await house.models(made["key"])).status == 401
+        rule = {"scope": "team", "limit_usd": 2}
+        said = await house.as_("tenant-admin", "PUT", "/admin/v1/rules/acme%2Fx/budget", rule)
+        assert said.status == 200
+        assert [each.name for each in house.directory.limits] == ["acme/x"]
+        assert (await house.as_("other-admin", "GET", path)).status == 404
+        assert (await house.as_("viewer", "GET", "/admin/v1/budgets")).json == {"accounts": []}
+        await house.as_("admin", "POST", f"{path}/revoke", {})
+        assert (await house.models(young["key"])).status == 401
+        rows = (await house.as_("owner", "GET", "/admin/v1/audit?limit=2")).json["rows"]
+        assert [row["action"] for row in rows] == ["key.revoke", "rule.set"]

@@ -91,6 +91,8 @@ class Directory:
         self._held: dict[str, Held] = {}
         self._tenants: dict[str, TenantRecord] = {}
         self._read_at: float | None = None
+        self._ahead_s = 0.0
+        """The store's clock before ours: ends of keys are by the clock that all share."""
         self._used: dict[str, float] = {}
         self._made_at = self._marked_at = clock.now()
         self._followers: list[Callable[[tuple[Budget, ...]], object]] = []
@@ -110,7 +112,7 @@ class Directory:
         self._raise_if_unknown()
         held = self._held.get(id, _NOBODY)
         is_good = hmac.compare_digest(digest(self._pepper, token), held.digest)
-        now = self._clock.wall()
+        now = self._clock.wall() + self._ahead_s
         if not is_good or held.is_revoked or now >= held.ends_at:
             return None
         self._used[held.key] = now
@@ -179,7 +181,7 @@ class Directory:
             if used:
                 self._used, self._marked_at = {}, began
             try:
-                seen = await self._in_thread(lambda: self._read(used))
+                at, seen = await self._in_thread(lambda: self._read(used))
             except (PointsmanError, msgspec.MsgspecError) as error:
                 # Also a row that cannot be read: what it would have refused is not let pass.
                 self._used = {**used, **self._used}
@@ -187,6 +189,7 @@ class Directory:
                 return
             self._say("")
             self._read_at = began
+            self._ahead_s = at - self._clock.wall()
             if seen is not None:
                 self._take(seen)
 
@@ -195,14 +198,16 @@ class Directory:
 
     # On the thread.
 
-    def _read(self, used: dict[str, float]) -> _Seen | None:
+    def _read(self, used: dict[str, float]) -> tuple[float, _Seen | None]:
+        """The store's time, and what is new in it."""
         database = self._database
         if used:
             mark_used(database, used)
         ((number,),) = database.rows("SELECT number FROM access_change")
+        at = database.now()
         if number == self._number:
-            return None
-        return _Seen(
+            return at, None
+        return at, _Seen(
             number,
             settled_pepper(database, self._given),
             keys_since(database, self._number),
