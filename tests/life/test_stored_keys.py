@@ -118,3 +118,20 @@ async def run(config: Path, *words: str) -> str:
     out, _ = await process.communicate()
     assert process.returncode == 0
     return out.decode()
+
+
+async def test_a_keys_own_limits_and_stored_ones_count(tmp_path: Path) -> None:
+    async with manned(tmp_path) as house:
+        poor = await house.admin("POST", "keys", {"name": "p", "limits": {"budget_usd": 0.0001}})
+        slow = await house.admin(
+            "POST", "keys", {"name": "s", "limits": {"requests_per_minute": 2}}
+        )
+        free = await house.admin("POST", "keys", {"name": "f", "team": "web"})
+        assert await house.until(poor["key"], 402) < 2.5
+        await house.until(slow["key"], 429)
+        assert await house.until(free["key"], 200) < 2.5
+        rule = {"scope": "team", "match": ["web"], "limit_usd": 0.0001}
+        await house.admin("PUT", "rules/tight/budget", rule)
+        assert await house.until(free["key"], 402) < 2.5
+        await house.admin("DELETE", "rules/tight")
+        assert await house.until(free["key"], 200) < 2.5
