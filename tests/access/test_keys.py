@@ -325,6 +325,17 @@ def test_a_tenants_rules_count_for_it_alone(database: Database, house: House) ->
         remove_rule(database, OTHER, "acme/mine")
 
 
+@pytest.mark.parametrize("name", ["key web", "a b", "acme/b/x", "", "x\n", "ä"])
+def test_a_rules_name_meets_no_others(name: str, database: Database, house: House) -> None:
+    """Not those of keys' own limits, nor those of a tenant whose name has a slash."""
+    with pytest.raises((InvalidRequest, msgspec.ValidationError)):
+        set_rule(database, OPERATOR, budget(name), house)
+    with pytest.raises((InvalidRequest, msgspec.ValidationError)):
+        set_rule(
+            database, ACME, budget(name if name.startswith("acme/") else f"acme/{name}"), house
+        )
+
+
 def test_a_bound_that_the_house_set_is_not_the_tenants_to_move(
     database: Database, house: House
 ) -> None:

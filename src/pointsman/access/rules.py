@@ -8,10 +8,11 @@ tenant made itself; one that the house made for the tenant is a bound, and not t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 from msgspec.structs import replace
@@ -32,6 +33,8 @@ from pointsman.errors import InvalidRequest, NotFound
 from pointsman.store.database import Database
 
 RuleBlock: TypeAlias = BudgetBlock | RateBlock
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class _Kept(msgspec.Struct, frozen=True):
@@ -182,8 +185,12 @@ def _check_name(name: str, tenant: str | None, who: Principal) -> None:
             f"name: a tenant's begin with its own; write {tenant}/{name.rpartition('/')[2]}"[:300],
             param="name",
         )
-    if "/" in name and not name.startswith(f"{tenant}/"):
+    own = name.removeprefix(f"{tenant}/") if tenant is not None else name
+    if "/" in own:
         raise InvalidRequest("name: before a slash stands its tenant, in `tenant`", param="name")
+    # Limits that come with keys and rates have a space in theirs, and must not be met.
+    if _NAME.fullmatch(own) is None:
+        raise InvalidRequest("name: letters, digits, dots, dashes, underscores", param="name")
 
 
 def _there(database: Database, name: str) -> Rule | None:
