@@ -164,7 +164,12 @@ class Till:
 
     def reopens_at(self, wall: float) -> float:
         """When room comes back at the earliest; slots may at any time."""
-        return wall if self.budget.unit == "at_once" else self.budget.window.reopens_at(wall)
+        if self.budget.unit == "at_once":
+            return wall
+        # Its lease says when the slice ends: to ask the calendar takes ten times all of the rest.
+        drawer = self.drawer
+        is_open = drawer.lease and drawer.start <= wall < drawer.until
+        return drawer.until if is_open else self.budget.window.reopens_at(wall)
 
     def spent(self, drawer: Drawer) -> int:
         """What everybody has spent in the drawer's window as far as is known here. What others
