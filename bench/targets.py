@@ -184,6 +184,8 @@ def plans(mock_port: int, key: str, folder: Path) -> dict[str, Plan]:
         "passthrough-lean": _passthrough("lean", url),
         "pointsman": _pointsman(url, key, "lean", folder),
         "pointsman-aiohttp": _pointsman(url, key, "aiohttp", folder),
+        "pointsman-unlogged": _pointsman(url, key, "lean", folder, "unlogged", log=False),
+        "pointsman-budgets": _pointsman(url, key, "lean", folder, "budgets", budgets=BUDGETS),
     }
     litellm = os.environ.get("BENCH_LITELLM_PYTHON")
     if litellm:
@@ -195,8 +197,25 @@ def _passthrough(client: str, url: str) -> Plan:
     return Plan(lambda port: [sys.executable, "-m", "bench.passthrough", client, str(port), url])
 
 
-def _pointsman(url: str, key: str, transport: str, folder: Path) -> Plan:
+BUDGETS = tuple(
+    {"name": f"{scope} month", "scope": scope, "limit_usd": 1_000_000}
+    for scope in ("everyone", "team", "app", "key")
+)
+"""Strict ones, that are not used up: what they cost is that they are kept."""
+
+
+def _pointsman(
+    url: str,
+    key: str,
+    transport: str,
+    folder: Path,
+    name: str = "",
+    *,
+    log: bool = True,
+    budgets: Sequence[Mapping[str, object]] = (),
+) -> Plan:
     """Ten deployments on the mock, a key, the ledger on disk: as in production."""
+    name = name or transport
     deployments = [
         {
             "name": f"m{number}",
@@ -208,15 +227,19 @@ def _pointsman(url: str, key: str, transport: str, folder: Path) -> Plan:
         for number in range(_DEPLOYMENTS)
     ]
     config = {
-        "server": {"keys": [{"key": "env:BENCH_KEY", "app": "bench"}], "transport": transport},
-        "ledger": {"path": f"{transport}.db"},
+        "server": {
+            "keys": [{"key": "env:BENCH_KEY", "app": "bench", "team": "bench"}],
+            "transport": transport,
+        },
+        "ledger": {"path": f"{name}.db", "log": log},
+        "budgets": list(budgets),
         "providers": {
             "mock": {"dialect": "openai", "url": url, "key": "env:BENCH_UPSTREAM_KEY"},
         },
         "deployments": deployments,
         "routes": [{"name": "auto", "strategy": "tiers"}],
     }
-    path = folder / f"pointsman-{transport}.yaml"
+    path = folder / f"pointsman-{name}.yaml"
     path.write_text(json.dumps(config, indent=1))  # JSON is YAML
     arguments = ["--config", str(path), "--log-level", "ERROR", "--port"]
     return Plan(
