@@ -1,4 +1,4 @@
-"""Stores that are gone or hang, workers declared dead: what a client sees and what it never does."""
+"""Stores that are gone or hang, workers declared dead: what a client sees, what it never does."""
 
 from __future__ import annotations
 

@@ -114,9 +114,16 @@ class Budgets(RuleBasedStateMachine):
 
     # What happens.
 
-    @rule(n=st.integers(0, 1), team=st.sampled_from(TEAMS), amount=st.integers(1, 60))
-    def hold(self, n: int, team: str, amount: int) -> None:
-        worker = self.workers[n]
+    @rule(
+        n=st.integers(0, 1),
+        team=st.sampled_from(TEAMS),
+        amounts=st.lists(st.integers(1, 60), min_size=1, max_size=6),
+    )
+    def hold(self, n: int, team: str, amounts: list[int]) -> None:
+        for amount in amounts:
+            self._hold(self.workers[n], team, amount)
+
+    def _hold(self, worker: Worker, team: str, amount: int) -> Hold | None:
         attempt = f"a{next(self.names)}"
 
         async def ask() -> Hold | None:
@@ -133,12 +140,27 @@ class Budgets(RuleBasedStateMachine):
             start = {till.account[0]: drawer.start for (till, _), drawer in held._pairs()}
             slots: tuple[Slot, ...] = (("", start["all"]), (team, start["team"]))
             self.reference.hold(attempt, amount, slots)
+        return held
+
+    @rule(
+        n=st.integers(0, 1),
+        team=st.sampled_from(TEAMS),
+        asked=st.lists(st.tuples(st.integers(1, 40), st.integers(0, 130)), max_size=6),
+    )
+    def use(self, n: int, team: str, asked: list[tuple[int, int]]) -> None:
+        """Hold and settle at once, as most requests do."""
+        for amount, share in asked:
+            if (held := self._hold(self.workers[n], team, amount)) is not None:
+                self._settle(self.workers[n], held.attempt_id, share)
 
     @precondition(lambda self: any(worker.holds for worker in self.workers))
     @rule(data=st.data(), share=st.integers(0, 130))
     def settle(self, data: st.DataObject, share: int) -> None:
         worker = data.draw(st.sampled_from([w for w in self.workers if w.holds]))
         attempt = data.draw(st.sampled_from(sorted(worker.holds)))
+        self._settle(worker, attempt, share)
+
+    def _settle(self, worker: Worker, attempt: str, share: int) -> None:
         held = self.reference.open[attempt][0]
         charged = held * (min(share, 100) if self.strict else share) // 100
         hold = worker.holds.pop(attempt)
@@ -167,7 +189,7 @@ class Budgets(RuleBasedStateMachine):
     def sweep(self, n: int) -> None:
         self._do(self.workers[n].treasury.sweep)
 
-    @rule(seconds=st.sampled_from([0.5, 1.0, 7.0, 61.0, 90_000.0]))
+    @rule(seconds=st.sampled_from([0.5, 0.5, 1.0, 1.0, 7.0, 30.0, 61.0, 90_000.0]))
     def time_passes(self, seconds: float) -> None:
         self.clock.advance(seconds)
 
