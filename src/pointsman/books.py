@@ -45,7 +45,8 @@ class Books:
         )
         self.ledger = self.kept.ledger
         escrow = _escrow_of(self.kept, settings.ledger, clock)
-        self.treasury = Treasury(settings.budgets, escrow, clock, log=self.kept.log)
+        rates = _rates_of(self.kept, settings, clock)
+        self.treasury = Treasury(settings.budgets, escrow, clock, log=self.kept.log, rates=rates)
         self._of_file: tuple[Budget, ...] = settings.budgets
         self._stored: tuple[Budget, ...] = ()
         self.accounts: Sequence[AccountStanding] = ()
@@ -113,3 +114,18 @@ def _escrow_of(kept: Kept, settings: LedgerSettings, clock: Clock) -> Escrow:
     if store is None or owner is None:
         return MemoryEscrow(clock)
     return StoreEscrow(store, Membership(owner.worker, owner.host, owner.boot, settings.lease_s))
+
+
+def _rates_of(kept: Kept, settings: Settings, clock: Clock) -> Escrow | None:
+    """Who counts rates, where it is not who keeps money. It falls back on the same store, as a
+    worker of its own: it has a thread of its own, and no log."""
+    if settings.redis is None or not settings.redis.rates:
+        return None
+    from pointsman.shared.rates import rates_of
+
+    store, owner = kept.store, kept.owner
+    if store is None or owner is None:
+        return rates_of(settings.redis, clock)
+    lease_s = settings.ledger.lease_s
+    membership = Membership(f"{owner.worker}-rates", owner.host, owner.boot, lease_s)
+    return rates_of(settings.redis, clock, StoreEscrow(store, membership))
