@@ -21,14 +21,16 @@ from pointsman.config.settings import (
     Route,
     Settings,
 )
+from pointsman.config.settings_money import AlertSettings
 from pointsman.dialects.registry import dialect_of
 from pointsman.domain.deployment import Deployment
 from pointsman.ledger.entries import LedgerEntry
-from pointsman.ledger.hours import requests_by_hour
+from pointsman.ledger.hours import requests_by_hour, stored_requests_by_hour
 from pointsman.pipeline.account import Account
 from pointsman.pipeline.admit import Admit
 from pointsman.pipeline.build import DeploymentStack, deployment_stack
 from pointsman.pipeline.cached import Cached
+from pointsman.pipeline.circles import Allows, Circles
 from pointsman.pipeline.dispatch import Dispatch
 from pointsman.pipeline.holding import Denied, Holding
 from pointsman.pipeline.outage import ChangeListener, silent
@@ -41,6 +43,7 @@ from pointsman.providers.preload import History
 from pointsman.providers.transport import Transport, TransportLimits
 from pointsman.providers.upstream import Upstream
 from pointsman.routing.retries import RetryBudgets
+from pointsman.store.open import Store
 
 CacheLayer = Callable[[Service, Route, Mapping[str, DeploymentStack]], Service]
 """Lays a cache over a route's stack, or gives it back as it is."""
@@ -74,6 +77,8 @@ class Parts:
     """Told of each refusal by one of them."""
     shelf: Shelving | None = None
     """Who keeps answers; None where there never are any."""
+    allows: Allows | None = None
+    """Who knows a loop; None where nobody looks for one."""
 
     def new_attempt_id(self) -> str:
         return f"att_{self.prefix}{next(self.attempts):08x}"
@@ -126,10 +131,11 @@ def account_of(
     parts: Parts,
     *,
     is_counted: bool = False,
+    is_watched: bool = False,
     cached: CacheLayer | None = None,
 ) -> Account:
-    """A route's stack. `is_counted`: its requests and attempts count in budgets. `cached` lays
-    the cache over it, where the route has one."""
+    """A route's stack. `is_counted`: its requests and attempts count in budgets. `is_watched`:
+    loops are looked for. `cached` lays the cache over it, where the route has one."""
     holding = None
     if is_counted and parts.treasury is not None:
         holding = Holding(parts.treasury, route.name, parts.clock, parts.denied)
@@ -144,13 +150,21 @@ def account_of(
     if holding is not None:
         # Above all that answers: a request counts once, however it is answered.
         inner = Admit(inner, holding)
+    if is_watched and parts.allows is not None:
+        inner = Circles(inner, parts.allows)
     return Account(inner, parts.clock, route.name, baseline_of(route), parts.keep)
+
+
+def watches(alerts: AlertSettings) -> bool:
+    """Are loops looked for? Only where somebody is told or something is done about them: it
+    takes a few microseconds a request, and more for one that seems to repeat."""
+    return alerts.loop.enabled and (alerts.loop.throttle or bool(alerts.sinks))
 
 
 def dispatch_of(account: Account) -> Dispatch:
     """The innermost of a route's stack."""
     inner = account.inner
-    while isinstance(inner, Admit | Cached | Resume):
+    while isinstance(inner, Admit | Cached | Circles | Resume):
         inner = inner.inner
     assert isinstance(inner, Dispatch)
     return inner
@@ -190,6 +204,8 @@ def make_transport(settings: Settings) -> Transport:
     return LeanTransport(limits)
 
 
-def history_of(ledger: LedgerSettings) -> History | None:
+def history_of(ledger: LedgerSettings, store: Store | None) -> History | None:
     """What the ledger can tell of the hours that had traffic."""
-    return None if ledger.path is None else partial(requests_by_hour, ledger.path)
+    if ledger.path is not None:
+        return partial(requests_by_hour, ledger.path)
+    return None if store is None else partial(stored_requests_by_hour, store)

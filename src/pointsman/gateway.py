@@ -23,6 +23,7 @@ from types import TracebackType
 import orjson
 from msgspec.structs import replace
 
+from pointsman.alerts.alerts import Alerts
 from pointsman.books import Books, check_shared
 from pointsman.clock import Clock, SystemClock, Timer
 from pointsman.composition import Parts, history_of, make_transport
@@ -48,6 +49,7 @@ from pointsman.providers.preload import Preload
 from pointsman.providers.transport import Transport
 from pointsman.routing.tokens import estimate_request
 from pointsman.shelf import Shelf
+from pointsman.upkeep import Upkeep
 
 METRICS_DIRECTORY_VARIABLE = "POINTSMAN_METRICS_DIRECTORY"
 """Set by `serve` where several workers put their metrics together."""
@@ -88,15 +90,19 @@ class Gateway(InProcess):
             directory=None if metrics_directory is None else Path(metrics_directory),
         )
         self.shelf = Shelf(settings, clock)
+        self.alerts = Alerts(settings.alerts, self.books.kept.store, clock, self._transport)
+        self.books.treasury.listen(self.alerts.settled)
+        self._upkeep = Upkeep(self.books.kept.store, clock)
         self._parts = Parts(
             clock,
             rng if rng is not None else random.Random(),
             self._transport,
-            Observers((self.ledger.append, self.metrics, log_entry, *observers)),
+            Observers((self.ledger.append, self.metrics, log_entry, self.alerts.entry, *observers)),
             prefix,
             changed=self._breaker_changed,
             treasury=self.books.treasury,
             shelf=self.shelf,
+            allows=self.alerts.allows,
             denied=partial(self.metrics.count, "pointsman_budget_denials_total"),
         )
         self.vitals = Health()
@@ -105,8 +111,11 @@ class Gateway(InProcess):
         self.metrics.watch("pointsman_config_loaded_seconds", lambda: {(): self.vitals.loaded_at})
         self.metrics.watch("pointsman_provider_keys_refused", self._keys_refused)
         self._local_load = LocalLoad(self._transport, clock)
-        self._preload = Preload(self._transport, clock, history=history_of(settings.ledger))
+        self._preload = Preload(
+            self._transport, clock, history=history_of(settings.ledger, self.books.kept.store)
+        )
         self.follow(lambda new: self.books.follow(new.settings.budgets))
+        self.follow(lambda new: self.alerts.follow(new.settings.alerts))
         self.follow(lambda new: self._local_load.follow(new.settings, new.stacks))
         self.follow(lambda new: self._preload.follow(new.settings, new.stacks))
         self._local_load.show(self.metrics)
@@ -170,6 +179,8 @@ class Gateway(InProcess):
         if os.environ.get(METRICS_DIRECTORY_VARIABLE) is not None:
             self._share_metrics()
         await self.books.start()
+        await self.alerts.start()
+        await self._upkeep.start()
         await self._local_load.start()
         await self._preload.start()
         self.vitals.phase = "serving"
@@ -186,9 +197,11 @@ class Gateway(InProcess):
             self.metrics.share()
         await self._preload.close()
         await self._local_load.close()
-        await self._transport.close()
+        await self._upkeep.close()
         await self.shelf.close()
         await self.books.close()
+        await self.alerts.close()
+        await self._transport.close()
 
     # From one configuration to the next.
 

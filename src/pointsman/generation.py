@@ -20,6 +20,7 @@ from pointsman.composition import (
     provider_of,
     retries_of,
     stack_of,
+    watches,
 )
 from pointsman.config.describe import TYPICAL
 from pointsman.config.meaning import meaning
@@ -151,6 +152,7 @@ class Generation:
             self.retries,
             self._parts,
             is_counted=self.is_counted,
+            is_watched=watches(self.settings.alerts),
             cached=self._cached,
         )
 
