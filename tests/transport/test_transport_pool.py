@@ -409,7 +409,7 @@ async def test_closing_while_a_connection_is_opened_leaves_none(
     asked, go_on = asyncio.Event(), asyncio.Event()
     wire = await open_wire(kit.answers_always(OK))
     transport = open_transport(resolve=resolve)
-    request = HttpRequest(wire.endpoint("slow.test"), "/", b"")
+    request = HttpRequest(wire.endpoint("slow.test", allow_private=True), "/", b"")
     sending = asyncio.create_task(transport.send(request))
     await asked.wait()
     await transport.close()

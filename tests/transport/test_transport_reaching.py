@@ -104,7 +104,7 @@ async def test_the_next_address_is_tried_and_then_preferred(
     close = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok"
     wire = await open_wire(kit.answers_always(close))
     transport = open_transport(resolve=resolve)
-    request = HttpRequest(wire.endpoint("two.test"), "/", b"")
+    request = HttpRequest(wire.endpoint("two.test", allow_private=True), "/", b"")
     for _ in range(2):
         assert await (await transport.send(request)).read() == b"ok"
     assert asked == ["two.test"]

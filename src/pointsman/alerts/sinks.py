@@ -79,9 +79,11 @@ class Webhook:
         transport: Transport,
         now: Callable[[], float],
         body_of: Callable[[Told], bytes],
+        *,
+        allow_private: bool = False,
     ) -> None:
         parts = urlsplit(url.reveal())
-        self._endpoint = Endpoint(f"{parts.scheme}://{parts.netloc}")
+        self._endpoint = Endpoint(f"{parts.scheme}://{parts.netloc}", allow_private=allow_private)
         self._path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self._secret = secret
         self._transport = transport
@@ -165,4 +167,7 @@ def sink_of(settings: SinkSettings, transport: Transport, now: Callable[[], floa
         return Mail(settings)
     assert settings.url is not None
     body = webhook_body if settings.kind == "webhook" else slack_body
-    return Webhook(settings.url, settings.secret, transport, now, body)
+    return Webhook(
+        *(settings.url, settings.secret, transport, now, body),
+        allow_private=settings.allow_private,
+    )

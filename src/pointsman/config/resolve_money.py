@@ -316,4 +316,5 @@ def _sink(block: SinkBlock, path: Path, desk: Desk) -> SinkSettings:
         sender=block.sender,
         to=block.to,
         least=block.least,
+        allow_private=block.allow_private,
     )

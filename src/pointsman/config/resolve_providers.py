@@ -83,7 +83,12 @@ def _resolve(name: str, block: ProviderBlock, path: Path, used: bool, desk: Desk
     settings = ProviderSettings(
         name=name,
         dialect=dialect,
-        endpoint=Endpoint(url, verify_tls=block.verify_tls, ca_file=ca_file),
+        endpoint=Endpoint(
+            url,
+            verify_tls=block.verify_tls,
+            ca_file=ca_file,
+            allow_private=kind != "hosted" if block.allow_private is None else block.allow_private,
+        ),
         key=key,
         spare_keys=tuple(each for each in spare if each is not None),
         headers=headers,

@@ -119,6 +119,13 @@ class ProviderBlock(Block, frozen=True, kw_only=True):
         Word | None,
         Meta(description="Certificate authorities in PEM, relative to this file."),
     ] = None
+    allow_private: Annotated[
+        bool | None,
+        Meta(
+            description="Let the URL's name lead into a private network. Default: for local "
+            "servers; an address written out, `localhost`, `.local` and `.internal` need it not."
+        ),
+    ] = None
     load_s: Annotated[
         float,
         Meta(

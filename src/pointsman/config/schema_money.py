@@ -152,6 +152,9 @@ class SinkBlock(Block, frozen=True, kw_only=True):
     url: Annotated[
         SecretRef | None, Meta(description="Of a webhook or Slack, as env:NAME or file:PATH.")
     ] = None
+    allow_private: Annotated[
+        bool, Meta(description="Let the URL's name lead into a private network.")
+    ] = False
     secret: Annotated[
         SecretRef | None, Meta(description="Signs a webhook's body (HMAC-SHA256).")
     ] = None
@@ -190,7 +193,9 @@ class AnomalyBlock(Block, frozen=True, kw_only=True):
 class LoopBlock(Block, frozen=True, kw_only=True):
     """An application that asks the same again and again without an end."""
 
-    enabled: Annotated[bool, Meta(description="Look for it at all.")] = True
+    enabled: Annotated[
+        bool, Meta(description="Look for it, where there are `sinks` or it is to be throttled.")
+    ] = True
     repeats: Annotated[
         int, Meta(ge=3, description="Nearly equal requests in `within_s` that are a loop.")
     ] = 30

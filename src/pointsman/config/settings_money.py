@@ -67,6 +67,7 @@ class SinkSettings:
     sender: str | None = None
     to: tuple[str, ...] = ()
     least: Severity = "info"
+    allow_private: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,8 @@ aiohttp is imported when the first request is sent. What it cannot do as asked i
 the conformance suite marks it (tests/transport/), and comes to this: one bound for connection
 and TLS handshake together; none for idle connections, trailers and interim answers; a parser
 that forgives some malformed answers; and bytes that come unasked on an idle connection are taken
-for the answer to the next request, so use it with providers you trust.
+for the answer to the next request, so use it with providers you trust. What `allow_private` of
+one endpoint allows holds for all of the same host and port.
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ import io
 import ssl
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
+from pointsman.providers.egress import objection
 from pointsman.providers.lean_dial import (
     Names,
     Resolve,
+    numeric_address,
     system_resolve,
     tls_context,
 )
@@ -117,6 +120,8 @@ class AiohttpTransport:
         self._limits = limits or TransportLimits()
         self._now = now
         self._names = Names(resolve, now)
+        self._private: set[tuple[str, int]] = set()
+        """Hosts and ports that may be in a private network."""
         self._routes: dict[Endpoint, tuple[Origin, ssl.SSLContext | None]] = {}
         self._pooled: aiohttp.ClientSession | None = None
         self._unpooled: aiohttp.ClientSession | None = None
@@ -201,6 +206,14 @@ class AiohttpTransport:
         route = self._routes.get(endpoint)
         if route is None:
             origin = parse_origin(endpoint.base_url)
+            if numeric_address(origin.host) is not None:  # aiohttp asks no resolver for these
+                why_not = objection(
+                    origin.host, [origin.host], allow_private=endpoint.allow_private
+                )
+                if why_not is not None:
+                    raise TransportError("dns", why_not, sent=False)
+            elif endpoint.allow_private:
+                self._private.add((origin.host, origin.port))
             route = (origin, tls_context(endpoint) if origin.secure else None)
             self._routes[endpoint] = route
         return route
@@ -230,7 +243,7 @@ class AiohttpTransport:
 
         tracing = aiohttp.TraceConfig()
         tracing.on_connection_reuseconn.append(note_reuse)
-        resolver = _resolver(self._names, limits.connect_s)
+        resolver = _resolver(self._names, self._private, limits.connect_s)
         connector = (
             aiohttp.TCPConnector(limit=0, resolver=resolver, use_dns_cache=False, force_close=True)
             if fresh
@@ -266,7 +279,9 @@ def _body(body: bytes) -> bytes | io.BytesIO | None:
     return (body or None) if len(body) <= 1024 * 1024 else io.BytesIO(body)
 
 
-def _resolver(names: Names, bound_s: float) -> AbstractResolver:
+def _resolver(
+    names: Names, private: Collection[tuple[str, int]], bound_s: float
+) -> AbstractResolver:
     """Let aiohttp look names up through our cache, within a bound that it does not have."""
     from aiohttp.abc import AbstractResolver, ResolveResult
 
@@ -274,7 +289,7 @@ def _resolver(names: Names, bound_s: float) -> AbstractResolver:
         async def resolve(self, host: str, port: int = 0, family: int = 0) -> list[ResolveResult]:
             try:
                 async with asyncio.timeout(bound_s):
-                    found = await names.addresses(host)
+                    found = await names.checked(host, allow_private=(host, port) in private)
             except (TransportError, TimeoutError) as error:
                 raise OSError(None, str(error) or f"no answer in {bound_s} s") from error
             return [

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from dataclasses import replace
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -77,4 +78,4 @@ def root_of(endpoint: Endpoint) -> Endpoint:
     path = urlsplit(endpoint.base_url).path
     if not path.endswith("/v1"):
         return endpoint
-    return Endpoint(endpoint.base_url[: -len("/v1")], endpoint.verify_tls, endpoint.ca_file)
+    return replace(endpoint, base_url=endpoint.base_url[: -len("/v1")])

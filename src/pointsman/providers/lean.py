@@ -16,6 +16,7 @@ import asyncio
 import ssl
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from pointsman.providers.lean_connection import LeanConnection, LeanResponse
 from pointsman.providers.lean_dial import Names, Resolve, dial, system_resolve, tls_context
@@ -31,7 +32,7 @@ from pointsman.providers.transport import (
 class Pool:
     """The connections of one origin; those of `idle` are ordered by how long they have rested."""
 
-    __slots__ = ("_limits", "_names", "_now", "_settings", "context", "idle", "live", "origin")
+    __slots__ = ("_allow_private", "_limits", "_names", "_now", "context", "idle", "live", "origin")
 
     def __init__(
         self,
@@ -40,6 +41,8 @@ class Pool:
         names: Names,
         limits: TransportLimits,
         now: Callable[[], float],
+        *,
+        allow_private: bool = False,
     ) -> None:
         self.origin = origin
         self.context = context
@@ -48,6 +51,7 @@ class Pool:
         self._names = names
         self._limits = limits
         self._now = now
+        self._allow_private = allow_private
 
     def take(self) -> LeanConnection | None:
         """Return the connection that was used last and still looks open, or None."""
@@ -74,6 +78,7 @@ class Pool:
             self._names,
             self._limits,
             lambda: LeanConnection(self, self._limits, self._now),
+            allow_private=self._allow_private,
         )
 
     def close(self) -> None:
@@ -111,7 +116,7 @@ class LeanTransport:
         self._now = now
         self._names = Names(resolve, now)
         self._routes: dict[Endpoint, tuple[Pool, Heads]] = {}
-        self._pools: dict[tuple[bool, str, int, bool, str | None], Pool] = {}
+        self._pools: dict[tuple[bool, str, int, Endpoint], Pool] = {}
         self._sweeper: asyncio.TimerHandle | None = None
         self._closed = False
 
@@ -170,11 +175,19 @@ class LeanTransport:
         route = self._routes.get(endpoint)
         if route is None:
             origin = parse_origin(endpoint.base_url)
-            key = (origin.secure, origin.host, origin.port, endpoint.verify_tls, endpoint.ca_file)
+            # All that says whom a connection may be to: none is shared with who asks for more.
+            key = (origin.secure, origin.host, origin.port, replace(endpoint, base_url=""))
             pool = self._pools.get(key)
             if pool is None:
                 context = tls_context(endpoint) if origin.secure else None
-                pool = Pool(origin, context, self._names, self._limits, self._now)
+                pool = Pool(
+                    origin,
+                    context,
+                    self._names,
+                    self._limits,
+                    self._now,
+                    allow_private=endpoint.allow_private,
+                )
                 self._pools[key] = pool
             route = self._routes[endpoint] = (pool, Heads(origin))
         return route

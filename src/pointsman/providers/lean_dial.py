@@ -18,6 +18,7 @@ import ssl
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from pointsman.providers.egress import objection
 from pointsman.providers.lean_request import Origin
 from pointsman.providers.transport import Endpoint, TransportError, TransportLimits
 
@@ -101,6 +102,16 @@ class Names:
             self._known[host] = (self._now(), ordered)
             return ordered
 
+    async def checked(self, host: str, *, allow_private: bool) -> list[Address]:
+        """As `addresses`, if all of them may be dialled. Raises TransportError("dns").
+
+        What is returned is what is dialled: the name is not looked up again in between."""
+        found = await self.addresses(host)
+        why_not = objection(host, (each for _, each in found), allow_private=allow_private)
+        if why_not is not None:
+            raise TransportError("dns", why_not, sent=False)
+        return found
+
     def prefer(self, host: str, address: Address) -> None:
         """Put the address that answered first."""
         known = self._known.get(host)
@@ -130,12 +141,14 @@ async def dial(
     names: Names,
     limits: TransportLimits,
     make: Callable[[], P],
+    *,
+    allow_private: bool = False,
 ) -> P:
     """Return a connected protocol. Raises TransportError with sent=False; cancelling cleans up.
 
     With TLS `connection_made` is called twice: with the bare transport, and with the secure one.
     """
-    transport, protocol = await _connect(origin, names, limits, make)
+    transport, protocol = await _connect(origin, names, limits, make, allow_private)
     if context is None:
         return protocol
     try:  # cancelled, start_tls closes the transport itself
@@ -157,14 +170,18 @@ async def dial(
 
 
 async def _connect(
-    origin: Origin, names: Names, limits: TransportLimits, make: Callable[[], P]
+    origin: Origin,
+    names: Names,
+    limits: TransportLimits,
+    make: Callable[[], P],
+    allow_private: bool,
 ) -> tuple[asyncio.Transport, P]:
     """Connect within `connect_s`, the look-up included."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + limits.connect_s
     try:
         async with asyncio.timeout_at(deadline):
-            addresses = await names.addresses(origin.host)
+            addresses = await names.checked(origin.host, allow_private=allow_private)
     except TimeoutError as error:
         raise TransportError(
             "dns", f"{origin.host}: no answer in {limits.connect_s} s", sent=False

@@ -36,6 +36,8 @@ class Endpoint:
     base_url: str
     verify_tls: bool = True
     ca_file: str | None = None
+    allow_private: bool = False
+    """Whether its name may lead into a private network (`egress.py`)."""
 
 
 @dataclass(frozen=True, slots=True)
