@@ -28,18 +28,18 @@ BITS: Final = 16_384
 GROUP: Final = 3
 """Letters of a group, over each word with its borders."""
 
-COURTESY: Final = tuple(
+GREETINGS: Final = ("hi there", "hello there", "hey there", "hi", "hello", "hey", "ok", "okay")
+THANKS: Final = ("thank you very much", "thanks a lot", "thank you", "thanks", "thx", "please")
+"""Courtesy at both ends; set off by a sign, or it may be what the question is about."""
+OPENINGS: Final = tuple(
     tuple(phrase.split())
     for phrase in (
-        *("please", "kindly", "pls", "hi", "hello", "hey", "hi there", "hello there", "hey there"),
-        *("can you", "could you", "would you", "will you", "can you please", "could you please"),
-        *("tell me", "let me know", "do you know", "i want to know", "i would like to know"),
-        *("i d like to know", "i need to know", "i wonder", "just", "so", "well", "ok", "okay"),
-        *("thanks", "thank you", "thanks a lot", "thank you very much", "thx", "in advance"),
-        *("good morning", "good afternoon", "good evening", "quick question", "i have a question"),
+        *("please", "kindly", "can you", "could you", "would you", "will you"),
+        *("can you please", "could you please", "would you please", "tell me", "let me know"),
+        *("do you know", "i want to know", "i would like to know", "i d like to know"),
     )
 )
-"""Phrases that say nothing at the beginning or the end of a question."""
+"""Phrases at the beginning of a question that say nothing."""
 ARTICLES: Final = frozenset({"a", "an", "the"})
 IS_SHORT: Final = frozenset({"what", "who", "where", "when", "how", "why", "it", "that", "there"})
 """After these, an 's is "is"."""
@@ -78,6 +78,7 @@ NOTHING_ALIKE: Final = Likeness((), (), 0, 0)
 def likeness_of(text: str) -> Likeness:
     if _QUOTES.search(text):
         return NOTHING_ALIKE
+    text = _without_thanks(_without_greeting(text.strip()))
     words: list[str] = []
     names: list[str] = []
     begins = True
@@ -97,6 +98,25 @@ def likeness_of(text: str) -> Likeness:
     return Likeness(tuple(words), tuple(names), field, field.bit_count())
 
 
+def _without_greeting(text: str) -> str:
+    head = text[:20].casefold()
+    for greeting in GREETINGS:
+        if head.startswith(greeting):
+            rest = text[len(greeting) :].lstrip()
+            return rest.lstrip(",.! ") if rest[:1] in (",", ".", "!") else text
+    return text
+
+
+def _without_thanks(text: str) -> str:
+    ended = text.rstrip(" .!")
+    tail = ended[-24:].casefold()
+    for thanks in THANKS:
+        if tail.endswith(thanks):
+            rest = ended[: -len(thanks)].rstrip()
+            return rest if rest[-1:] in (",", ".", "!", "?") else text
+    return text
+
+
 def _plain(word: str) -> list[str]:
     head, _, tail = word.replace("’", "'").partition("'")
     if not tail:
@@ -105,25 +125,17 @@ def _plain(word: str) -> list[str]:
 
 
 def _bare(words: list[str]) -> list[str]:
-    """Take courtesy off both ends, and articles out."""
-    start, end = 0, len(words)
-    while phrase := _phrase(words[start:end], at_start=True):
-        start += phrase
-    while phrase := _phrase(words[start:end], at_start=False):
-        end -= phrase
-    return [word for word in words[start:end] if word not in ARTICLES]
+    """Take phrases that say nothing off the beginning, and articles out."""
+    start = 0
+    while size := _opening(words[start:]):
+        start += size
+    return [word for word in words[start:] if word not in ARTICLES]
 
 
-def _phrase(words: list[str], *, at_start: bool) -> int:
-    """The number of words of courtesy at one end."""
-    best = 0
-    for phrase in COURTESY:
-        size = len(phrase)
-        if best < size < len(words):
-            there = words[:size] if at_start else words[-size:]
-            if tuple(there) == phrase:
-                best = size
-    return best
+def _opening(words: list[str]) -> int:
+    """Words of the longest phrase they begin with; never all of them."""
+    fits = (len(each) for each in OPENINGS if tuple(words[: len(each)]) == each)
+    return max((size for size in fits if size < len(words)), default=0)
 
 
 def _places(words: list[str]) -> set[int]:

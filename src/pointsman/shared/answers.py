@@ -41,6 +41,10 @@ class RedisAnswers:
         self._guard = Guard("cache", clock, STREAK)
         self._tasks: set[asyncio.Task[None]] = set()
 
+    @property
+    def is_well(self) -> bool:
+        return self._guard.is_up
+
     async def take(self, key: bytes) -> Kept | None:
         if not self._may_ask():
             return None
