@@ -289,6 +289,10 @@ class Treasury:
         for listener in self.listeners:
             listener(settled)
 
+    def counts_request(self, ask: Ask) -> bool:
+        """Whether a request counts in any rate. Raises PermissionDenied."""
+        return bool(self._plan(ask, False))
+
     def counts_tokens(self, ask: Ask) -> bool:
         """Whether a request, or an attempt, counts by its tokens."""
         return any(

@@ -7,6 +7,9 @@ model or a provider may take is counted with each attempt there (`Holding`), and
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
+from typing import Any
+
 from pointsman.pipeline.call import Call
 from pointsman.pipeline.holding import Holding
 from pointsman.pipeline.service import Reply, Service
@@ -17,7 +20,12 @@ class Admit:
         self.inner = inner
         self._holding = holding
 
-    async def __call__(self, call: Call) -> Reply:
+    def __call__(self, call: Call) -> Coroutine[Any, Any, Reply]:
+        # Where no rate counts it there is no layer: the caller awaits what lies below.
+        below = self._admitted if self._holding.counts_request(call) else self.inner
+        return below(call)
+
+    async def _admitted(self, call: Call) -> Reply:
         admission = await self._holding.admit(call)
         try:
             reply = await self.inner(call)

@@ -48,11 +48,21 @@ class Holding:
         """What a budget has left that lets cheaper deployments answer; None without one."""
         return self.treasury.affordable_nano(self.ask(call))
 
+    def counts_request(self, call: Call) -> bool:
+        """Whether any rate counts the request itself. From now on its trail can tell how its
+        budgets stand. Raises PermissionDenied where its key draws on one that is not there."""
+        ask = self.ask(call)
+        call.trail.standing = partial(self._standing, ask)
+        try:
+            return self.treasury.counts_request(ask)
+        except PermissionDenied as error:
+            self._denied(error.param or "", error.code)
+            raise
+
     async def admit(self, call: Call) -> Admission:
         """Count a request in its rates. Raises Rejected where one is used up, or nobody can say,
-        and PermissionDenied where the key draws on a budget that is not there."""
+        and PermissionDenied as above."""
         treasury, ask = self.treasury, self.ask(call)
-        call.trail.standing = partial(self._standing, ask)
         try:
             tokens = expected_tokens(call) if treasury.counts_tokens(ask) else 0
             return await treasury.admit(ask, tokens, call.deadline)

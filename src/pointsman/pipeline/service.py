@@ -11,9 +11,9 @@ leak them when a client leaves in the middle.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol
 
 from pointsman.clock import Clock
 from pointsman.domain.deployment import Deployment
@@ -28,7 +28,7 @@ OutcomeListener = Callable[[Outcome], None]
 
 
 class Service(Protocol):
-    async def __call__(self, call: Call) -> Reply:
+    def __call__(self, call: Call) -> Coroutine[Any, Any, Reply]:
         """Answer, committed. Raises PointsmanError."""
         ...
 

@@ -54,6 +54,10 @@ class Treasury(Protocol):
         """Set aside what an attempt may use. Raises Rejected, PermissionDenied."""
         ...
 
+    def counts_request(self, ask: Ask) -> bool:
+        """Whether a request counts in any rate. Raises PermissionDenied."""
+        ...
+
     def counts_tokens(self, ask: Ask) -> bool:
         """Whether a request counts by its tokens."""
         ...

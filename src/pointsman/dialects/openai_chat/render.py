@@ -152,8 +152,9 @@ def bounded(request: ChatRequest, target: Target, tokens: int) -> ChatRequest:
     if source is not None and source.dialect == "openai":
         limits: dict[str, bytes | None] = {"max_tokens": None, "max_completion_tokens": None}
         limits[_limit_name(target)] = b"%d" % tokens
+        limits["model"] = orjson.dumps(target.model)  # Now, or all would be taken apart again.
         source = replace(source, body=splice(source.body, limits))
-    return replace(request, max_tokens=tokens, source=source)
+    return replace(request, model=target.model, max_tokens=tokens, source=source)
 
 
 def _messages(message: Message, rule: IdRule) -> list[dict[str, Any]]:
