@@ -50,6 +50,16 @@ TABLE: Mapping[str, Described] = {
         "by route.",
         ("route",),
     ),
+    "pointsman_cache_total": Described(
+        "counter",
+        "Requests on routes with a cache, by route and result: hit, similar, miss or bypass.",
+        ("route", "result"),
+    ),
+    "pointsman_cache_saved_usd_total": Described(
+        "counter",
+        "What answers from the cache had cost when they were made, in US dollars, by route.",
+        ("route",),
+    ),
     "pointsman_request_duration_seconds": Described(
         "histogram", "Seconds from a request to its end, by route.", ("route",)
     ),

@@ -101,6 +101,11 @@ class Metrics(Collector):
         _observe(self._duration, route, entry.seconds)
         if entry.baseline_nano:
             _add(self._baseline, route, entry.baseline_nano)
+        if entry.cache:
+            self.count("pointsman_cache_total", entry.route, entry.cache)
+            if entry.saved_nano:
+                saved = self._tally.counters["pointsman_cache_saved_usd_total"]
+                _add(saved, route, entry.saved_nano)
         if len(entry.attempts) > 1:
             hedges = [each for each in entry.attempts if each.hedge]
             if (repeats := len(entry.attempts) - 1 - len(hedges)) > 0:

@@ -91,6 +91,17 @@ OPENAI_OTHER: Final = _other("text", "image_url", "input_audio", "file", "refusa
 ANTHROPIC_OTHER: Final = _other(
     *("text", "image", "document", "thinking", "redacted_thinking", "tool_use", "tool_result")
 )
+AGE: Final[Schema] = {"type": "number", "minimum": 0, "maximum": 31_536_000}
+CACHE: Final[Schema] = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "no-cache": {"type": "boolean"},
+        "no-store": {"type": "boolean"},
+        "ttl": AGE,
+        "s-maxage": AGE,
+    },
+}
 OPTIONS: Final[Schema] = {
     "type": "object",
     "additionalProperties": False,
@@ -104,6 +115,8 @@ OPTIONS: Final[Schema] = {
         "residency": WORD,
         "sensitive": {"type": "boolean"},
         "session": WORD,
+        "run": WORD,
+        "cache": CACHE,
         "max_attempts": {"type": "integer", "minimum": 1, "maximum": 10},
         "tags": {"type": "object", "additionalProperties": WORD, "maxProperties": 32},
     },
@@ -114,6 +127,7 @@ OURS: Final[dict[str, Schema]] = {
     "fallbacks": NAMES,
     "timeout": SECONDS,
     "max_cost_usd": DOLLARS,
+    "cache": CACHE,
     "pointsman": OPTIONS,
 }
 """What every request may say to Pointsman itself."""
