@@ -31,11 +31,12 @@ help: ## list the targets
 
 setup: $(RUNTIME) $(DEV) ## make .venv with the package, its tests' and its checks' needs
 
-check: setup ## format, lint, types, import contracts: what a commit must pass
+check: setup ## format, lint, types, imports, security gates: what a commit must pass
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy src tools $(wildcard tests bench chaos)
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m tools.gates
 
 format: setup ## rewrite the code as `check` wants it
 	$(BIN)/ruff format .
