@@ -126,7 +126,7 @@ class CacheBlock(Block, frozen=True, kw_only=True):
         Literal["off", "exact", "semantic"],
         Meta(
             description="exact: the same request to the byte of its meaning; semantic: also one "
-            "that means nearly the same."
+            "in nearly the same words."
         ),
     ] = "off"
     store: Annotated[
