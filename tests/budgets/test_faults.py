@@ -180,6 +180,17 @@ class TestHung:
         assert (standing.spent, standing.leased) == (0, 0)
 
 
+async def test_what_is_settled_after_the_end_troubles_nobody(
+    treasury: Treasury, far: FarEscrow
+) -> None:
+    hold = await held(treasury, 9_900)
+    await treasury.close()
+    hold.settle(1, exact=True, tokens=1)
+    with pytest.raises(Overloaded):
+        await treasury.hold(ASK, "b", 10_000, 10_000, 1, b"", 0.0)
+    await asyncio.sleep(0.02)
+
+
 class TestFenced:
     async def test_holds_go_on_in_new_leases_and_old_ones_are_settled(
         self, treasury: Treasury, far: FarEscrow, clock: FakeClock

@@ -43,6 +43,7 @@ from pointsman.testing.clock import FakeClock
 
 STEPS = int(os.environ.get("POINTSMAN_BUDGET_STEPS", "300"))
 A_RUN = 50
+A_TEST = 2000
 TEAMS = ("red", "blue")
 SCOPES = (("all", "everyone"), ("team", "team"))
 
@@ -145,7 +146,7 @@ class Budgets(RuleBasedStateMachine):
     @rule(
         n=st.integers(0, 1),
         team=st.sampled_from(TEAMS),
-        asked=st.lists(st.tuples(st.integers(1, 40), st.integers(0, 130)), max_size=6),
+        asked=st.lists(st.tuples(st.integers(1, 40), st.integers(0, 250)), max_size=6),
     )
     def use(self, n: int, team: str, asked: list[tuple[int, int]]) -> None:
         """Hold and settle at once, as most requests do."""
@@ -154,7 +155,7 @@ class Budgets(RuleBasedStateMachine):
                 self._settle(self.workers[n], held.attempt_id, share)
 
     @precondition(lambda self: any(worker.holds for worker in self.workers))
-    @rule(data=st.data(), share=st.integers(0, 130))
+    @rule(data=st.data(), share=st.integers(0, 250))
     def settle(self, data: st.DataObject, share: int) -> None:
         worker = data.draw(st.sampled_from([w for w in self.workers if w.holds]))
         attempt = data.draw(st.sampled_from(sorted(worker.holds)))
@@ -287,11 +288,12 @@ class Budgets(RuleBasedStateMachine):
 
 
 @pytest.mark.slow
-def test_workers_keep_the_books_of_the_reference() -> None:
+@pytest.mark.parametrize("part", range(max(1, STEPS // A_TEST)))
+def test_workers_keep_the_books_of_the_reference(part: int) -> None:
     run_state_machine_as_test(
         Budgets,
         settings=settings(
-            max_examples=max(1, STEPS // A_RUN),
+            max_examples=max(1, min(STEPS, A_TEST) // A_RUN),
             stateful_step_count=A_RUN,
             deadline=None,
             suppress_health_check=list(HealthCheck),

@@ -120,6 +120,14 @@ async def test_a_tight_budget_holds_what_is_expected_and_counts_what_was_too_lit
         await held(treasury, 1000, 1)
 
 
+async def test_what_was_too_little_is_made_up_for_first(make: Make) -> None:
+    treasury = make(Budget("all", "everyone", 100, strict=False))
+    (await held(treasury, 60, 60)).settle(80, exact=True, tokens=1)
+    with pytest.raises(BudgetExhausted):
+        await held(treasury, 30, 30)
+    (await held(treasury, 20, 20)).void()
+
+
 async def test_alert_lets_pass_and_says_by_how_much(make: Make) -> None:
     treasury = make(Budget("all", "everyone", 100, at_cap="alert"))
     for _ in range(3):

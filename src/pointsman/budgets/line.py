@@ -72,6 +72,7 @@ class Line:
         self._again: Timer | None = None
         self._again_at = float("inf")
         self._is_turning = False
+        self._is_over = False
         self.denials: dict[str, int] = {}
         """How often each budget has refused somebody."""
         desk.on_news = self.turn
@@ -83,6 +84,8 @@ class Line:
 
     async def join(self, plan: Plan, amounts: Amounts, deadline: float) -> list[Drawer]:
         """Wait for enough in every till; the drawers it was taken from. Raises Rejected."""
+        if self._is_over:
+            raise out_of_reach()
         now = self._clock.now()
         waiting = Waiting(plan, amounts, now, deadline)
         self._waiting[waiting] = None
@@ -172,7 +175,7 @@ class Line:
 
     def turn(self) -> None:
         """Serve whom it can, and send for the rest."""
-        if self._is_turning:
+        if self._is_turning or self._is_over:
             return  # News of a local escrow: the turn under way goes round again.
         self._is_turning = True
         try:
@@ -266,3 +269,8 @@ class Line:
         self._again = self._soon = None
         for waiting in self._waiting:
             self._fail(waiting, out_of_reach())
+
+    def end(self) -> None:
+        """Send nobody any more: what is settled from now on is told by the log alone."""
+        self.close()
+        self._is_over = True

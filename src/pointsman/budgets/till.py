@@ -151,8 +151,8 @@ class Till:
         return Drawer(self, 0, 0.0, 0.0)
 
     def open_at(self, now: float) -> int:
-        """What is free here."""
-        return max(0, self.drawer.free) if now < self.drawer.ends else 0
+        """What is free here; below zero where more was used than was held."""
+        return self.drawer.free if now < self.drawer.ends else 0
 
     def known_left(self, now: float) -> int:
         """What is left for us as far as is known: the whole of a window that nobody has asked."""

@@ -426,6 +426,7 @@ class Treasury:
             self._desk.retire(till)
         self._line.sweep()
         await self._desk.done()
+        self._line.end()
         for clerk in self._clerks:
             await clerk.call(clerk.escrow.close)
             clerk.end()
