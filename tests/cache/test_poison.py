@@ -92,6 +92,13 @@ async def test_the_same_house_keeps_what_is_whole() -> None:
     reply.close()
 
 
+async def test_a_sum_that_is_not_its_parts_tells_nothing_against_an_answer() -> None:
+    house = House()
+    house.answer = lambda call: house.whole(said("x", usage=Usage(9, 9, flags=("total_mismatch",))))
+    layer = house.layer()
+    assert [await read(layer, house.call()) for _ in range(2)] == ["miss", "hit"]
+
+
 async def test_who_leaves_in_the_middle_leaves_nothing() -> None:
     house = House()
     house.answer = lambda call: house.stream(START, END)

@@ -16,6 +16,7 @@ from pointsman.domain.content import Text, ToolCall
 from pointsman.domain.outcome import FAILURES, Outcome
 from pointsman.domain.reply import ChatReply
 from pointsman.domain.request import ChatRequest, Request
+from pointsman.domain.usage import ALARMING
 from pointsman.ledger.entries import Attempt
 from pointsman.routing.besides import ACTING_FIELDS, NESTED
 
@@ -53,7 +54,8 @@ def why_not_kept(
         return "failed"
     if any(each.ttft_s is not None and each.outcome in FAILURES for each in attempts):
         return "continued"  # Two models' halves.
-    if outcome.usage.flags or (outcome.usage.estimated and not outcome.usage.output):
+    usage = outcome.usage
+    if not ALARMING.isdisjoint(usage.flags) or (usage.estimated and not usage.output):
         return "odd usage"
     calls = any(isinstance(part, ToolCall) for part in reply.parts)
     if calls and not tools:
