@@ -44,12 +44,14 @@ def plausible(
     # A list of embeddings is read one by one: only its bytes bound it.
     is_input = usage.input <= INPUT_SLACK * most.input
     is_output = usage.output <= window * turns
+    is_stated = features.max_output_tokens > 0
     is_searches = usage.searches <= max(100, INPUT_SLACK * most.searches)
     if not (is_input and is_output and is_searches):
         flags = (*flags, "too_large")
         usage = Usage(
             input=usage.input if is_input else most.input,
-            output=usage.output if is_output else most.output,
+            # Where the request states no longest answer, only the window ends it.
+            output=usage.output if is_output else (most.output if is_stated else window * turns),
             searches=usage.searches if is_searches else most.searches,
             tier=usage.tier,
             estimated=True,
