@@ -62,7 +62,7 @@ class Worker:
         self.log = ShippedLog(name)
         self.membership = Membership(name, "host", "boot", 60.0)
         self.treasury = Treasury(budgets, InlineEscrow(store, self.membership), clock, log=self.log)
-        for clerk in self.treasury._clerks:
+        for clerk in self.treasury._plans.clerks:
             clerk.fence = clerk.renew_at = float("-inf")
         self.holds: dict[str, Hold] = {}
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
+from pointsman.budgets import plans
 from pointsman.budgets.escrow_memory import MemoryEscrow
 from pointsman.budgets.holds import Hold
 from pointsman.budgets.subjects import Ask
@@ -340,6 +342,26 @@ class TestWindows:
         (await held(treasury, 30)).void()
         with pytest.raises(BudgetExhausted):
             await held(treasury, 31)
+
+
+async def test_thousands_of_runs_are_forgotten_and_not_miscounted(
+    make: Make, monkeypatch: pytest.MonkeyPatch, clock: FakeClock
+) -> None:
+    monkeypatch.setattr(plans, "MOST_PLANS", 10)
+    treasury = make(Budget("run", "run", 100), Budget("all", "everyone", 10_000))
+    first = await treasury.hold(msgspec.structs.replace(ASK, run="0"), "a", 60, 60, 1, b"", FOREVER)
+    for n in range(1, 100):
+        ask = msgspec.structs.replace(ASK, run=str(n))
+        (await treasury.hold(ask, "a", 10, 10, 1, b"", FOREVER)).settle(10, exact=True, tokens=1)
+        clock.advance(1.0)
+        treasury.sweep()
+    assert len(treasury.bounds()) == 2
+    assert len(treasury._plans) < 70
+    again = msgspec.structs.replace(ASK, run="0")
+    with pytest.raises(BudgetExhausted):
+        await treasury.hold(again, "b", 50, 50, 1, b"", FOREVER)
+    first.settle(60, exact=True, tokens=1)
+    assert sum(each.spent for each in await treasury.standing()) == 2 * (990 + 60)
 
 
 async def test_listeners_hear_of_every_settling(make: Make) -> None:

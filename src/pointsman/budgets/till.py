@@ -89,8 +89,10 @@ class Drawer:
         self.left = lease.left
         self.ends = ends
         self.low = (self.free - before) // 2
-        # Where little is left somebody else may be in need of what would lie idle here.
-        is_scarce = self.left * SCARCE < self.till.budget.limit
+        # Where little is left somebody else may be in need of what would lie idle here. Of slots
+        # there are few, and one that is free is of use to somebody at once.
+        budget = self.till.budget
+        is_scarce = self.left * SCARCE < budget.limit or budget.unit == "at_once"
         is_scarce = is_scarce and (self.left < 0 or not self.till.clerk.is_local)
         self.keep = self.share if is_scarce else PLENTY
 

@@ -13,20 +13,19 @@ budgets; what is under way is settled where it was held.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from functools import partial
 from typing import Final
 
-import msgspec
-
 from pointsman.budgets.ahead import NO_LOG, AheadLog
 from pointsman.budgets.clerk import Clerk
-from pointsman.budgets.desk import Desk
 from pointsman.budgets.escrow import AccountStanding, Escrow
+from pointsman.budgets.facts import Bounds, Settled, SettleListener, Standing
 from pointsman.budgets.holds import Admission, Hold
 from pointsman.budgets.line import Line
+from pointsman.budgets.plans import Plans
 from pointsman.budgets.refusals import out_of_reach, unpriced
-from pointsman.budgets.subjects import Ask, Matcher
+from pointsman.budgets.subjects import Ask
 from pointsman.budgets.till import (
     EXPECTED,
     STRICT,
@@ -35,62 +34,19 @@ from pointsman.budgets.till import (
     Drawer,
     Plan,
     Till,
-    kind_of,
     take,
 )
 from pointsman.clock import Clock
-from pointsman.domain.budgets import Account, Budget, Unit
+from pointsman.domain.budgets import Budget, Unit
 from pointsman.store.errors import StorageUnavailable
+
+__all__ = ["Bounds", "SettleListener", "Settled", "Standing", "Treasury"]
 
 PATIENCE_S: Final = 1.0
 SWEEP_S: Final = 1.0
 IDLE_S: Final = 20.0
 """What nobody has touched for this long is given back."""
-MOST_PLANS: Final = 20_000
-"""Answers to "which accounts?" that are kept; then all are found anew."""
 NEVER: Final = float("inf")
-
-
-class Standing(msgspec.Struct, frozen=True, gc=False):
-    """A budget as a client may see it. remaining: what this worker knows to be left."""
-
-    budget: Budget
-    unit: Unit
-    limit: int
-    remaining: int
-    reset_s: float
-
-    @property
-    def name(self) -> str:
-        return self.budget.name
-
-
-class Settled(msgspec.Struct, frozen=True, gc=False):
-    """Money was spent. `spent` is what all have spent in the window start to until, as far as this
-    worker knows: what others hold leases of counts, so it is rather too much than too little."""
-
-    budget: Budget
-    account: Account
-    charged: int
-    spent: int
-    limit: int
-    start: float
-    until: float
-
-
-SettleListener = Callable[[Settled], None]
-
-
-class Bounds(msgspec.Struct, frozen=True, gc=False):
-    """What a budget comes to on this worker. over: what was used beyond what was held and could
-    not be made up for from the lease, since the start. idle: leased and not held."""
-
-    budget: str
-    unit: Unit
-    held: int
-    idle: int
-    over: int
-    denials: int
 
 
 class Treasury:
@@ -113,13 +69,11 @@ class Treasury:
         self._idle_s = idle_s
         self._money = Clerk(escrow, clock)
         self._rates = self._money if rates is None else Clerk(rates, clock)
-        self._clerks = tuple({self._money: None, self._rates: None})
-        self._tills: dict[Account, Till] = {}
-        self._desk = Desk(clock, self._clerks, self._tills)
+        self._plans = Plans(clock, self._money, self._rates)
+        self._desk = self._plans.desk
         self._line = Line(clock, self._desk, patience_s)
+        self._plans.is_in_use = lambda: len(self._line) > 0
         self._over: dict[str, int] = {}
-        self._plans: dict[object, tuple[Plan, Ask]] = {}
-        self._matcher = Matcher(())
         self._sweeper: asyncio.Task[None] | None = None
         self._idle_at = clock.now() + idle_s
         self.follow(budgets)
@@ -128,7 +82,7 @@ class Treasury:
 
     async def admit(self, ask: Ask, tokens: int, deadline: float = NEVER) -> Admission:
         """Count a request in its rates. Raises RateLimited, PermissionDenied or Overloaded."""
-        plan = self._plan(ask, False)
+        plan = self._plans.of(ask, False)
         amounts = (0, 0, 1, tokens)
         drawers = self._taken(plan, amounts)
         if drawers is None:
@@ -149,7 +103,7 @@ class Treasury:
 
         Raises BudgetExhausted, RateLimited, NoCandidate (no price), PermissionDenied, Overloaded.
         """
-        plan = self._plan(ask, True)
+        plan = self._plans.of(ask, True)
         if worst_nano is None:
             self._raise_if_unpriced(plan, ask)
             worst_nano = 0
@@ -165,6 +119,9 @@ class Treasury:
         except StorageUnavailable as error:
             hold.never_dispatched()
             raise out_of_reach() from error
+        except BaseException:
+            hold.never_dispatched()
+            raise
         if (synced := self.log.synced()) is not None:
             await self._synced(hold, synced)
         return hold
@@ -194,70 +151,6 @@ class Treasury:
         for till, kind in plan:
             if kind <= EXPECTED:
                 raise unpriced(till.budget, ask.deployment.name if ask.deployment else "unknown")
-
-    # Which tills.
-
-    def _plan(self, ask: Ask, of_attempt: bool) -> Plan:
-        caller = ask.caller
-        matcher = self._matcher
-        deployment = ask.deployment
-        key = (
-            of_attempt,
-            caller.key,
-            caller.user,
-            caller.team,
-            caller.app,
-            caller.tenant,
-            ask.route,
-            None if deployment is None else deployment.name,
-            # The plan keeps its ask, so these stay who they are.
-            id(caller.limits),
-            id(caller.budgets),
-            ask.run if matcher.sees_runs else None,
-            tuple([ask.tags.get(tag) for tag in matcher.tags]) if matcher.tags else None,
-        )
-        found = self._plans.get(key)
-        if found is None:
-            found = self._plans[key] = (self._made(ask, of_attempt), ask)
-        return found[0]
-
-    def _made(self, ask: Ask, of_attempt: bool) -> Plan:
-        if len(self._plans) >= MOST_PLANS:
-            self._tidy()
-        matched = self._matcher.of(ask, of_attempt)
-        return tuple((self._till(budget, account), kind_of(budget)) for budget, account in matched)
-
-    def _till(self, budget: Budget, account: Account) -> Till:
-        till = self._tills.get(account)
-        if till is None:
-            clerk = self._money if budget.unit == "nano_usd" else self._rates
-            till = self._tills[account] = Till(budget, account, clerk)
-        elif till.budget != budget:
-            self._adopt(till, budget)
-        return till
-
-    def _adopt(self, till: Till, budget: Budget) -> None:
-        """A budget was changed: its till goes on, by the new limit, or in the new window."""
-        was, till.budget = till.budget, budget
-        till.refusal = None
-        if (was.unit, was.window) != (budget.unit, budget.window):
-            self._desk.retire(till)
-        elif budget.limit != was.limit:
-            till.drawer.left += budget.limit - was.limit
-            if budget.limit < was.limit and till.drawer.lease:
-                self._desk.give_up(till.drawer)
-                till.drawer.keep = 0  # Nor may what is put back be held again before it is asked.
-            till.clerk.limits = (*(b for b in till.clerk.limits if b.name != budget.name), budget)
-
-    def _tidy(self) -> None:
-        """Forget who has not been here for long; not while somebody is in line."""
-        self._plans.clear()
-        if len(self._line):
-            return
-        for account, till in list(self._tills.items()):
-            if till.drawer.held == 0:
-                self._desk.retire(till)
-                del self._tills[account]
 
     # What is told.
 
@@ -291,26 +184,26 @@ class Treasury:
 
     def counts_request(self, ask: Ask) -> bool:
         """Whether a request counts in any rate. Raises PermissionDenied."""
-        return bool(self._plan(ask, False))
+        return bool(self._plans.of(ask, False))
 
     def counts_tokens(self, ask: Ask) -> bool:
         """Whether a request, or an attempt, counts by its tokens."""
         return any(
             kind == TOKENS
             for of_attempt in (False, True)
-            for _, kind in self._plan(ask, of_attempt)
+            for _, kind in self._plans.of(ask, of_attempt)
         )
 
     def is_strict(self, ask: Ask) -> bool:
         """Whether an attempt counts in a budget that must never be overspent."""
-        return any(kind == STRICT for _, kind in self._plan(ask, True))
+        return any(kind == STRICT for _, kind in self._plans.of(ask, True))
 
     def affordable_nano(self, ask: Ask) -> int | None:
         """The least that is left of the budgets that lead to cheaper deployments; None: of none."""
         now = self._clock.now()
         lefts = [
             till.known_left(now)
-            for till, kind in self._plan(ask, True)
+            for till, kind in self._plans.of(ask, True)
             if kind <= EXPECTED and till.budget.at_cap == "downgrade"
         ]
         return min(lefts, default=None)
@@ -327,7 +220,7 @@ class Treasury:
                 reset_s=max(0.0, till.reopens_at(wall) - wall),
             )
             for of_attempt in (False, True)
-            for till, _ in self._plan(ask, of_attempt)
+            for till, _ in self._plans.of(ask, of_attempt)
         ]
         found.sort(key=lambda standing: standing.remaining / max(1, standing.limit))
         return tuple(found)
@@ -335,7 +228,7 @@ class Treasury:
     def bounds(self) -> tuple[Bounds, ...]:
         """What each budget comes to here, for metrics; by name."""
         sums: dict[str, tuple[Unit, int, int]] = {}
-        for till in self._tills.values():
+        for till in self._plans.tills.values():
             unit, held, idle = sums.get(till.budget.name, (till.budget.unit, 0, 0))
             drawer = till.drawer
             sums[till.budget.name] = (unit, held + drawer.held, idle + max(0, drawer.free))
@@ -363,26 +256,17 @@ class Treasury:
         self.sweep()  # So that what is settled is counted as such.
         await self._desk.done()
         found: list[AccountStanding] = []
-        for clerk in self._clerks:
-            budgets = [b for b in self._matcher.budgets if self._clerk_of(b) is clerk]
+        for clerk in self._plans.clerks:
+            budgets = [b for b in self._plans.matcher.budgets if self._plans.clerk_of(b) is clerk]
             found += await clerk.call(partial(clerk.escrow.standing, budgets))
         return found
-
-    def _clerk_of(self, budget: Budget) -> Clerk:
-        return self._money if budget.unit == "nano_usd" else self._rates
 
     # Its life.
 
     def follow(self, budgets: Sequence[Budget]) -> None:
         """Go on with these budgets. Changed limits apply to the windows that run."""
-        self._matcher = Matcher(budgets)
-        self._plans.clear()
-        by_name = {budget.name: budget for budget in budgets}
-        for till in self._tills.values():
-            budget = by_name.get(till.budget.name)
-            if budget is not None and budget != till.budget:
-                self._adopt(till, budget)
-        if any(clerk.limits for clerk in self._clerks) or len(self._line):
+        self._plans.follow(budgets)
+        if any(clerk.limits for clerk in self._plans.clerks) or len(self._line):
             self._line.turn_soon()
 
     async def start(self) -> None:
@@ -400,17 +284,20 @@ class Treasury:
         is_idle_time = now >= self._idle_at
         if is_idle_time:
             self._idle_at = now + self._idle_s
-        for till in self._tills.values():
+        for till in self._plans.tills.values():
             drawer = till.drawer
             if not drawer.lease:
                 continue
             self._desk.retire_ended(till, now)
             if is_idle_time and till.drawer is drawer and drawer.is_idle():
-                self._desk.give_up(drawer)
+                if drawer.held:
+                    self._desk.give_up(drawer)
+                else:
+                    self._desk.retire(till)
             elif not drawer.till.clerk.is_local and drawer.free > 2 * drawer.share:
                 drawer.give_up(drawer.share)
                 till.clerk.tell[drawer] = None
-            if drawer.is_told_used:
+            if drawer.is_told_used and drawer.told() is not None:
                 till.clerk.tell[drawer] = None
         self._line.sweep()
 
@@ -422,14 +309,14 @@ class Treasury:
             self._sweeper = None
         self._line.close()
         await self._desk.done()
-        for till in self._tills.values():
+        for till in self._plans.tills.values():
             self._desk.retire(till)
         self._line.sweep()
         await self._desk.done()
         self._line.end()
-        for clerk in self._clerks:
+        for clerk in self._plans.clerks:
             await clerk.call(clerk.escrow.close)
             clerk.end()
 
     def __repr__(self) -> str:
-        return f"Treasury({len(self._matcher.budgets)} budgets, {len(self._tills)} accounts)"
+        return f"Treasury({len(self._plans.matcher.budgets)} budgets, {len(self._plans)} accounts)"
