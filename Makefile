@@ -34,7 +34,7 @@ setup: $(RUNTIME) $(DEV) ## make .venv with the package, its tests' and its chec
 check: setup ## format, lint, types, imports, security gates: what a commit must pass
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
-	$(BIN)/mypy src tools $(wildcard tests bench chaos)
+	$(BIN)/mypy src tools $(wildcard tests bench chaos crash)
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m tools.gates
 

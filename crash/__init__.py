@@ -1,0 +1,1 @@
+"""`make crash`: kill gateways at every point, then hold their books against the provider's."""
