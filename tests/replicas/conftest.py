@@ -1,0 +1,41 @@
+"""Two fleets of three replicas over one real PostgreSQL: with a real Valkey, and without."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from tests.replicas.replica_house import Fleet, fleet_of
+from tests.servers.fixtures import ask
+
+from pointsman.testing.servers import PostgresServer, ValkeyServer
+
+
+async def _over(
+    postgres: PostgresServer, name: str, folder: Path, redis_url: str | None
+) -> AsyncIterator[Fleet]:
+    ask(postgres, f"CREATE DATABASE {name} TEMPLATE template0")
+    async with fleet_of(folder, postgres.url_of(name), redis_url) as fleet:
+        yield fleet
+    ask(postgres, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def fleet(
+    _postgres: PostgresServer, _valkey: ValkeyServer, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Fleet]:
+    folder = tmp_path_factory.mktemp("fleet")
+    async for each in _over(_postgres, "fleet", folder, _valkey.url):
+        yield each
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def plain_fleet(
+    _postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Fleet]:
+    """Without a Valkey: rates are counted in the store."""
+    folder = tmp_path_factory.mktemp("plain")
+    async for each in _over(_postgres, "plain_fleet", folder, None):
+        yield each
