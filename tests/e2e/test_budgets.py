@@ -6,12 +6,18 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from e2e_house import House, open_house
 
+from pointsman.books import check_shared
+from pointsman.config.load import loads
 from pointsman.domain.usage import Price, Rates
+from pointsman.errors import ConfigError
 from pointsman.testing import Answer, Cut, ErrorEvent, Fail, Hang, Slow, Truncate
 
 CENT = 10_000_000
@@ -486,3 +492,38 @@ async def test_slots_come_back_however_a_request_ends() -> None:
         await house.told(7)
         got = await asyncio.gather(*(house.chat("hi") for _ in range(2)))
         assert [each.status for each in got] == [200, 200]
+
+
+async def test_metrics_tell_what_is_left_and_who_was_refused(a_cent: House) -> None:
+    await a_cent.chat("hi", max_tokens=100)
+    await a_cent.chat("hi", max_tokens=19_000)
+    await standing(a_cent)
+    a_cent.gateway.books.accounts = await a_cent.gateway.books.treasury.standing()
+    text = (await a_cent.get("/metrics")).body.decode()
+    denied = 'pointsman_budget_denials_total{budget="all",code="budget_exceeded"} 1.0'
+    assert denied in text
+    assert 'pointsman_budget_limit_usd{budget="all"} 0.01' in text
+    spent = billed(a_cent) / 1e9
+    assert f'pointsman_budget_spent_usd{{budget="all"}} {spent}' in text
+
+
+async def test_a_reload_applies_to_the_window_that_runs(a_cent: House) -> None:
+    assert (await a_cent.chat("hi", max_tokens=19_000)).status == 402
+    settings = a_cent.gateway.settings
+    raised = replace(settings, budgets=(msgspec.structs.replace(settings.budgets[0], limit=10**9),))
+    a_cent.gateway.reload(raised)
+    assert (await a_cent.chat("hi", max_tokens=19_000)).status == 200
+    a_cent.gateway.reload(settings)
+    assert (await a_cent.chat("hi", max_tokens=19_000)).status == 402
+
+
+def test_several_workers_without_a_store_are_refused_with_the_remedy() -> None:
+    settings = loads(
+        "budgets: [{name: b, scope: everyone, limit_usd: 1}]\n"
+        "deployments: [{model: ollama/x, tier: local}]\n",
+        "pointsman.yaml",
+        {},
+        Path.cwd(),
+    )
+    with pytest.raises(ConfigError, match=r"need `ledger.path` or `ledger.url` with several"):
+        check_shared(settings)
