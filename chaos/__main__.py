@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,9 @@ from chaos.registry import CHECKS
 from chaos.world import World
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m chaos", description=__doc__)
-    parser.add_argument("ids", nargs="*", help=f"of {', '.join(CHECKS)}; default all")
+def _arguments(checks: Mapping[str, Check], program: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog=f"python -m {program}", description=__doc__)
+    parser.add_argument("ids", nargs="*", help=f"of {', '.join(checks)}; default all")
     parser.add_argument("--seed", type=int, help="repeat the choices of an earlier run")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the full seconds")
     parser.add_argument("--json", type=Path, help="write the figures there")
@@ -30,12 +31,14 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-async def _run(check: Check, folder: Path, seed: int, scale: float) -> tuple[Findings, float]:
+async def _run(
+    check: Check, world_of: type[World], folder: Path, seed: int, scale: float
+) -> tuple[Findings, float]:
     findings = Findings()
     started = time.perf_counter()
     try:
         async with asyncio.timeout(check.seconds * scale * 3 + 60):
-            async with World(folder, seed, scale) as world:
+            async with world_of(folder, seed, scale) as world:
                 await check.run(world, findings)
     except Exception as error:  # noqa: BLE001 - the edge of a check: what broke it is its failure
         traceback.print_exc()
@@ -43,25 +46,27 @@ async def _run(check: Check, folder: Path, seed: int, scale: float) -> tuple[Fin
     return findings, time.perf_counter() - started
 
 
-def main() -> int:
-    arguments = _arguments()
-    unknown = [each for each in arguments.ids if each not in CHECKS]
+def main(
+    checks: Mapping[str, Check] = CHECKS, world_of: type[World] = World, program: str = "chaos"
+) -> int:
+    arguments = _arguments(checks, program)
+    unknown = [each for each in arguments.ids if each not in checks]
     if unknown:
-        print(f"no check is called {', '.join(unknown)}; there are {', '.join(CHECKS)}")
+        print(f"no check is called {', '.join(unknown)}; there are {', '.join(checks)}")
         return 2
     seed = secrets.randbelow(1_000_000) if arguments.seed is None else arguments.seed
-    chosen = [CHECKS[each] for each in arguments.ids or CHECKS]
+    chosen = [checks[each] for each in arguments.ids or checks]
     print(
         f"seed {seed}, about {sum(c.seconds for c in chosen) * arguments.scale:.0f} s", flush=True
     )
     results: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory(prefix="chaos-") as temporary:
+    with tempfile.TemporaryDirectory(prefix=f"{program}-") as temporary:
         base = arguments.keep or Path(temporary)
         for check in chosen:
             folder = base / check.id
             folder.mkdir(parents=True, exist_ok=True)
             print(f"{check.id}  {check.title}", flush=True)
-            findings, seconds = uvloop.run(_run(check, folder, seed, arguments.scale))
+            findings, seconds = uvloop.run(_run(check, world_of, folder, seed, arguments.scale))
             for name, value in findings.figures.items():
                 print(f"      {name}: {value}")
             for failure in findings.failures:

@@ -151,6 +151,7 @@ class Evidence:
     recovered. in_flight: requests that may have been under way at kills, summed. is_reconciled:
     the provider's invoice was booked. sampled: what was found wrong in looks at the running store.
     orders: by idempotency key, how often a provider was asked. said: what the faces say.
+    was_full: a log could not be written for a while, which leaves gaps in its numbers.
     """
 
     entries: Sequence[EntryRow]
@@ -172,6 +173,7 @@ class Evidence:
     sampled: Sequence[str] = ()
     orders: Mapping[str, int] = field(default_factory=dict)
     said: Sequence[Account] = ()
+    was_full: bool = False
 
     def price(self, model: str, tokens_in: int, tokens_out: int) -> int:
         rate_in, rate_out = self.prices[model]

@@ -132,10 +132,8 @@ class Replica:
 
 
 class House:
-    """`place` is the ledger's store: a file's name, or None for a PostgreSQL server of its own.
-
-    change: has its way with the configuration.
-    """
+    """is_postgres: the ledger is in a server of its own, else in a file. settings: further blocks
+    of the configuration. who: keys by name; prices: models by name, in nano-USD a token."""
 
     def __init__(
         self,
@@ -148,9 +146,13 @@ class House:
         settings: Mapping[str, Any] | None = None,
         persona: Persona = PERSONA,
         env: Mapping[str, str] | None = None,
+        who: Mapping[str, Mapping[str, str]] = WHO,
+        prices: Mapping[str, tuple[int, int]] = MODELS,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
+        self.who = who
+        self.prices = prices
         self.seed = seed
         self.root = folder / "logs"
         self.kept = folder / "kept"
@@ -162,6 +164,8 @@ class House:
         self.replicas = [self._replica(n) for n in range(replicas)]
         self.recoveries: list[float] = []
         """How long each dead worker's log waited, in seconds."""
+        self.lost_recoveries: list[float] = []
+        """When replicas died while they recovered another's log; its recovery begins anew."""
         self.in_flight = 0
         self._is_postgres = is_postgres
         self._budgets = budgets
@@ -185,7 +189,7 @@ class House:
             self.postgres = await asyncio.to_thread(server.__enter__)
             self._stack.callback(server.close)
             self.place = self.postgres.url
-        for n in range(len(MODELS)):
+        for n in range(len(self.prices)):
             provider = FaultProvider(seed=self.seed + n, persona=self._persona)
             self.providers.append(await self._stack.enter_async_context(provider))
         self._config.write_text(json.dumps(self._configuration()))  # JSON is YAML.
@@ -229,7 +233,7 @@ class House:
             "server": {
                 "keys": [
                     {"key": f"env:CRASH_{name.upper()}", "name": name, **who}
-                    for name, who in WHO.items()
+                    for name, who in self.who.items()
                 ],
                 "drain_s": 10,
                 **more.pop("server", {}),
@@ -248,7 +252,7 @@ class House:
                     "price": {"input_usd": price[0] / 1e3, "output_usd": price[1] / 1e3},
                     "capabilities": ["chat"],
                 }
-                for n, (model, price) in enumerate(MODELS.items())
+                for n, (model, price) in enumerate(self.prices.items())
             ],
             "budgets": list(self._budgets),
             **more,
@@ -256,7 +260,7 @@ class House:
 
     def environment(self) -> dict[str, str]:
         return {
-            **{f"CRASH_{name.upper()}": key_of(name) for name in WHO},
+            **{f"CRASH_{name.upper()}": key_of(name) for name in self.who},
             "CRASH_LEDGER": str(self.place),
             "PROVIDER_KEY": "sk-p-0123456789",
             "POINTSMAN_LINGER_S": "0",
@@ -295,8 +299,10 @@ class House:
         await self.start(self.replicas[0])  # makes the tables
         await asyncio.gather(*(self.start(replica) for replica in self.replicas[1:]))
 
-    def mourn(self, replica: Replica) -> None:
+    def mourn(self, replica: Replica, point: str = "") -> None:
         """Take down that it has died just now, and watch for its log's recovery."""
+        if point == "K7":
+            self.lost_recoveries.append(time.monotonic())
         replica.is_ready = False
         replica.deaths += 1
         self.in_flight += replica.in_flight()
@@ -304,9 +310,16 @@ class House:
         self._begin(self._recovered(replica.pid, time.monotonic()))
 
     async def _recovered(self, pid: int, died: float) -> None:
+        """Take down how long its log waits while there is a replica that could recover it."""
         while self.root.exists() and list(self.root.glob(f"*-{pid}-*")):
+            if not self.ready or self._died_recovering(died):
+                died = time.monotonic()
             await asyncio.sleep(0.02)
         self.recoveries.append(time.monotonic() - died)
+
+    def _died_recovering(self, since: float) -> bool:
+        """Whether a replica that was to recover something has died at that (K7)."""
+        return any(at > since for at in self.lost_recoveries)
 
     @property
     def ready(self) -> list[Replica]:
