@@ -47,7 +47,7 @@ P = TypeVar("P")
 class CommittedStream(Generic[P]):
     """Implements `pipeline.service.StreamBody`; call `commit` once before anything else."""
 
-    __slots__ = ("_clock", "_done", "_lost", "_reader", "_response", "held")
+    __slots__ = ("_clock", "_done", "_lost", "_quiet", "_reader", "_response", "held")
 
     def __init__(
         self,
@@ -55,11 +55,14 @@ class CommittedStream(Generic[P]):
         reader: Reader[P],
         lost: Callable[..., ProviderFailure],
         clock: Clock,
+        quiet: Callable[[ProviderFailure], None],
     ) -> None:
+        """`quiet` takes out of a provider's words what must not be repeated."""
         self._response = response
         self._reader = reader
         self._lost = lost
         self._clock = clock
+        self._quiet = quiet
         self.held: deque[P] = deque()
         """What came before the commit and is still to be handed out."""
         self._done = False
@@ -86,6 +89,7 @@ class CommittedStream(Generic[P]):
             return self.held.popleft()
         failure = self._reader.failure
         if failure is not None:
+            self._quiet(failure)
             raise failure
         while not self._done:
             if piece := self._read(await self._receive()):

@@ -45,6 +45,11 @@ class KeyChain:
         self.refusals = 0
         """How often a key was put aside, ever growing."""
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """All of them in the clear, for whoever keeps them from being said."""
+        return tuple(key.secret.reveal() for key in self._keys)
+
     def take(self) -> Key | None:
         """The key to use now; None where the provider wants none."""
         if not self._aside:

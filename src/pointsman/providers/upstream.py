@@ -45,6 +45,7 @@ from pointsman.providers.transport import (
     TransportError,
     TransportFault,
 )
+from pointsman.providers.unsaid import confidential, quieted, unsaid_bytes
 
 KIND_OF_FAULT: Mapping[TransportFault, FailureKind] = MappingProxyType(
     {
@@ -131,9 +132,19 @@ class Upstream:
             if request.stream:
                 return await self._stream(call, request, response, started)
             return await self._whole(call, request, response, started)
+        except PointsmanError as failure:
+            response.abort()
+            quieted(failure, self._confidential())
+            raise
         except BaseException:
             response.abort()
             raise
+
+    def _confidential(self) -> frozenset[str]:
+        return confidential(self._keys.texts, self.provider.headers)
+
+    def _quiet(self, failure: PointsmanError) -> None:
+        quieted(failure, self._confidential())
 
     def _http_request(self, call: Call, shown: Key | None) -> HttpRequest:
         key = shown.secret.reveal() if shown is not None else None
@@ -194,6 +205,7 @@ class Upstream:
                 body += piece
         except TransportError:
             pass  # The status alone says enough; a cut error body is no other failure.
+        body = unsaid_bytes(body, self._confidential())
         failure = self.dialect.parse_failure(response.status, response.headers, body)
         if isinstance(failure, ProviderFailure):
             failure.maybe_billed = False
@@ -250,10 +262,14 @@ class Upstream:
         passes = call.wire == self.dialect.name
         body: CommittedStream[bytes] | CommittedStream[list[Event]]
         if passes:
-            body = CommittedStream(response, self.dialect.tap(request), self._lost, self._clock)
+            body = CommittedStream(
+                response, self.dialect.tap(request), self._lost, self._clock, self._quiet
+            )
             await body.commit()
         else:
-            events = CommittedStream(response, self.dialect.decoder(), self._lost, self._clock)
+            events = CommittedStream(
+                response, self.dialect.decoder(), self._lost, self._clock, self._quiet
+            )
             await events.commit()
             self._date(call, events.held)
             body = events
