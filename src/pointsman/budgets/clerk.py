@@ -69,6 +69,8 @@ class Clerk:
         self.fence = float("inf") if self.is_local else float("-inf")
         self.renew_at = float("inf") if self.is_local else float("-inf")
         self.is_busy = False
+        self.heard_at = float("-inf")
+        """When the escrow last answered."""
         self.down_until = float("-inf")
         self.trouble: StorageError | None = None
         self.thin: list[Till] = []

@@ -99,6 +99,8 @@ class Desk:
 
     def _came_back(self, clerk: Clerk, jobs: list[Job], errand: Errand, told: Told) -> None:
         clerk.trips += 1
+        if told.trouble is None and any(not isinstance(a, StorageError) for a in told.answers):
+            clerk.heard_at = self._clock.now()
         if told.renewed is not None and told.trouble is None:
             clerk.renewed(told.went)
         if told.are_backs_told:

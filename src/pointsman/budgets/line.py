@@ -24,6 +24,8 @@ from pointsman.clock import Clock, Timer
 WANTS: Final = 32
 """Requests served by one errand."""
 CROWD: Final = 32
+LINE_S: Final = 10.0
+"""How long somebody stands in line at most where the escrow answers, but has too many to serve."""
 
 
 class Waiting:
@@ -127,8 +129,15 @@ class Line:
         waiting.timer = self._clock.call_later(wait, lambda: self._is_late(waiting))
 
     def _is_late(self, waiting: Waiting) -> None:
+        """1. turned away, and it has waited for room; 2. the escrow answers, others come first;
+        3. nobody answers."""
+        now = self._clock.now()
+        heard = max((till.clerk.heard_at for till in waiting.short), default=float("-inf"))
+        patience = min(heard + self._patience_s, waiting.since + LINE_S, waiting.deadline)
         if waiting.turned_away is not None:
             self._deny(waiting, *waiting.turned_away)
+        elif now < patience:
+            self._is_due(waiting, patience)
         else:
             self._fail(waiting, out_of_reach())
 
