@@ -75,8 +75,8 @@ alerts:
   sinks:
     - {{name: hook, kind: webhook, url: "file:hook.url", secret: "env:WEBHOOK_SECRET"}}
     - {{name: chat, kind: slack, url: "file:slack.url"}}
-    - {{name: mail, kind: smtp, host: 127.0.0.1, port: {closed}, user: u, password: "env:SMTP_PASSWORD",
-        sender: a@b.test, to: [c@d.test]}}
+    - {{name: mail, kind: smtp, host: 127.0.0.1, port: {closed}, user: u,
+        password: "env:SMTP_PASSWORD", sender: a@b.test, to: [c@d.test]}}
     - {{name: lines, kind: log}}
 budgets:
   - {{name: all, scope: everyone, limit_usd: 5, window: day, alert_at: [0.000001]}}
@@ -85,7 +85,8 @@ providers:
        keys: ["env:OA_KEY", "env:OA_SPARE", "env:OA_THIRD"], headers: {{x-house: "env:OA_HEADER"}}}}
   an: {{url: "http://127.0.0.1:{provider}/an", dialect: anthropic, key: "env:AN_KEY"}}
 {providers}deployments:
-  - {{name: first, provider: oa, model: m, tier: workhorse, context_tokens: 20000, price: {{input_usd: 1, output_usd: 2}},
+  - {{name: first, provider: oa, model: m, tier: workhorse, context_tokens: 20000,
+      price: {{input_usd: 1, output_usd: 2}},
       capabilities: [chat, tools, vision, json, json_schema]}}
   - {{name: second, provider: an, model: c, tier: frontier, price: {{input_usd: 1, output_usd: 2}},
       capabilities: [chat, tools, vision]}}
@@ -106,8 +107,8 @@ PROVIDER = """\
   bid-{play}: {{url: "http://127.0.0.1:{port}/bad/{play}/v1", dialect: openai, key: "file:key.txt"}}
 """
 DEPLOYMENT = """\
-  - {{name: {name}-{play}, provider: {name}-{play}, model: b, tier: workhorse, context_tokens: 20000,
-      price: {{input_usd: 1, output_usd: 2}}}}
+  - {{name: {name}-{play}, provider: {name}-{play}, model: b, tier: workhorse,
+      context_tokens: 20000, price: {{input_usd: 1, output_usd: 2}}}}
 """
 ROUTE = """\
   - {{name: broken-{play}, deployments: [bad-{play}, bid-{play}], strategy: static,
@@ -199,15 +200,21 @@ class Mirror:
             return False
         if path.startswith(b"/an"):
             said: object = {
-                **{"id": "msg_1", "type": "message", "role": "assistant", "model": "c"},
+                "id": "msg_1",
+                "type": "message",
+                "role": "assistant",
+                "model": "c",
                 "content": [{"type": "text", "text": "fine"}],
-                **{"stop_reason": "end_turn", "stop_sequence": None},
+                "stop_reason": "end_turn",
+                "stop_sequence": None,
                 "usage": {"input_tokens": 9, "output_tokens": 2},
             }
         elif b"embeddings" in path:
             vector = {"object": "embedding", "index": 0, "embedding": [0.1, 0.2]}
             said = {
-                **{"object": "list", "data": [vector], "model": "e"},
+                "object": "list",
+                "data": [vector],
+                "model": "e",
                 "usage": {"prompt_tokens": 3, "total_tokens": 3},
             }
         elif is_stream:
@@ -216,10 +223,14 @@ class Mirror:
             return True
         else:
             said = {
-                **{"id": "x", "object": "chat.completion", "created": 1, "model": "m"},
+                "id": "x",
+                "object": "chat.completion",
+                "created": 1,
+                "model": "m",
                 "choices": [
                     {
-                        **{"index": 0, "finish_reason": "stop"},
+                        "index": 0,
+                        "finish_reason": "stop",
                         "message": {"role": "assistant", "content": "fine"},
                     }
                 ],
@@ -232,7 +243,10 @@ class Mirror:
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n")
         for delta, end in (({"role": "assistant", "content": "fi"}, None), ({}, "stop")):
             chunk = {
-                **{"id": "x", "object": "chat.completion.chunk", "created": 1, "model": "m"},
+                "id": "x",
+                "object": "chat.completion.chunk",
+                "created": 1,
+                "model": "m",
                 "choices": [{"index": 0, "delta": delta, "finish_reason": end}],
             }
             writer.write(f"data: {json.dumps(chunk)}\n\n".encode())
@@ -264,7 +278,9 @@ class Running:
         self.environment = {
             **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
             **OPERATORS,
-            **{"PYTHONFAULTHANDLER": "1", "PYTHONDEVMODE": "0", "COLUMNS": "200"},
+            "PYTHONFAULTHANDLER": "1",
+            "PYTHONDEVMODE": "0",
+            "COLUMNS": "200",
         }
 
     def write(self) -> None:

@@ -33,8 +33,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.real]
 
 HOUSE = {
     **OPERATORS,
-    **{"redis": REDIS_PASSWORD, "webhook": WEBHOOK_PATH, "slack": SLACK_PATH},
-    **{"postgres": POSTGRES_PASSWORD, "secret-file": SECRET_FILE},
+    "redis": REDIS_PASSWORD,
+    "webhook": WEBHOOK_PATH,
+    "slack": SLACK_PATH,
+    "postgres": POSTGRES_PASSWORD,
+    "secret-file": SECRET_FILE,
 }
 
 
@@ -58,13 +61,16 @@ async def talk(house: Running) -> None:
         {"role": "user", "content": [{"type": "text", "text": PROMPTS["user"]}]},
         {"role": "user", "content": [{"type": "image_url", "image_url": image}]},
         {
-            **{"role": "assistant", "content": PROMPTS["assistant"]},
+            "role": "assistant",
+            "content": PROMPTS["assistant"],
             "tool_calls": [{"id": "c1", "type": "function", "function": called}],
         },
         {"role": "tool", "tool_call_id": "c1", "content": PROMPTS["tool-result"]},
     ]
     body = {
-        **{"model": "auto", "messages": history, "stop": [PROMPTS["stop"]]},
+        "model": "auto",
+        "messages": history,
+        "stop": [PROMPTS["stop"]],
         "tools": [{"type": "function", "function": tool}],
     }
     status, _ = await house.ask("chat", "POST", chat, body, key=key)
@@ -78,7 +84,9 @@ async def talk(house: Running) -> None:
     again = {"idempotency-key": CLIENTS["idempotency"]}
     await house.ask("once", "GET", "/v1/models", key=key, headers=again)
     said = {
-        **{"model": "claude", "max_tokens": 50, "system": PROMPTS["anthropic-system"]},
+        "model": "claude",
+        "max_tokens": 50,
+        "system": PROMPTS["anthropic-system"],
         "messages": [{"role": "user", "content": PROMPTS["anthropic-user"]}],
     }
     status, _ = await house.ask("message", "POST", messages, said, headers={"x-api-key": key})
@@ -129,8 +137,13 @@ async def administer(house: Running, secrets: dict[str, str]) -> None:
     made = json.loads(said)
     secrets["made key"] = made["key"]
     status, said = await house.ask(
-        *("rotated", "POST", f"/admin/v1/keys/{made['id']}/rotate", {}),
-        **{"key": owner, "is_admin": True, "keep": False},  # type: ignore[arg-type]
+        "rotated",
+        "POST",
+        f"/admin/v1/keys/{made['id']}/rotate",
+        {},
+        key=owner,
+        is_admin=True,
+        keep=False,
     )
     assert status == 200, said
     secrets["rotated key"] = json.loads(said)["key"]

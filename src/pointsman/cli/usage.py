@@ -238,12 +238,16 @@ def as_object(row: UsageRow, heads: Sequence[str]) -> dict[str, object]:
 
 def _print_csv(rows: Sequence[UsageRow], heads: Sequence[str]) -> None:
     from pointsman.ledger.reports import UsageRow
+    from pointsman.reports.tables import safe
 
     blank = as_object(UsageRow(group=(None,) * (len(heads) - (heads[:1] == ("period",)))), heads)
     fields = [name for name in blank if not name.endswith("_nano_usd")]
-    writer = csv.DictWriter(sys.stdout, fields, extrasaction="ignore", lineterminator="\n")
+    writer = csv.DictWriter(sys.stdout, fields, extrasaction="ignore", lineterminator="\r\n")
     writer.writeheader()
-    writer.writerows(as_object(row, heads) for row in rows)
+    for row in rows:
+        # Names and tags are what callers wrote: a spreadsheet must not take them for formulas.
+        labels = dict(zip(heads, map(safe, _labels(row, heads)), strict=True))
+        writer.writerow({**as_object(row, heads), **labels})
 
 
 def _print_table(rows: Sequence[UsageRow], heads: Sequence[str]) -> None:

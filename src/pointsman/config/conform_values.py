@@ -32,6 +32,7 @@ STRANGERS: Mapping[str, str] = {
 """Keys of other programs that people bring along, and what to do with them."""
 
 _ENV_STYLES = re.compile(r"^(?:os\.environ/|env\.|env::|\$\{?)([A-Za-z_][A-Za-z0-9_]*)\}?$")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _PATTERNS: Mapping[str, str] = {
     r"^[a-z]{2,3}$": "an ISO 639-1 code such as `en`",
     r"^[a-z0-9][a-z0-9_-]*$": "a word in lower case such as `eu`",
@@ -134,6 +135,9 @@ class Checker:
             self.report(node, path, "empty", "write something or remove the key")
         elif kind.max_length is not None and len(value) > kind.max_length:
             self.report(node, path, f"longer than {kind.max_length} characters")
+        elif kind.max_length is not None and _CONTROL.search(value):
+            # Names go into headers and lines of the log, where a line break begins another one.
+            self.report(node, path, "control characters", "keep it to one line of plain text")
         elif kind.pattern is not None and not re.search(kind.pattern, value):
             self.report(node, path, f"{shown(value)} is not {_PATTERNS[kind.pattern]}")
 

@@ -23,6 +23,13 @@ logging's last resort, in the event loop."""
 _log = logging.getLogger("pointsman")
 
 
+_ESCAPED = {
+    code: repr(chr(code))[1:-1]
+    for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, *range(0x202A, 0x202F))
+}
+"""Control characters, line ends and what turns the direction of text, as Python writes them."""
+
+
 class KeyValues(logging.Formatter):
     """`12:00:00.000 INFO request.done route=auto …`"""
 
@@ -30,6 +37,12 @@ class KeyValues(logging.Formatter):
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """One record is one line: names that callers wrote begin no other, and drive no terminal.
+        What follows of an exception has lines of its own."""
+        line = super().formatMessage(record)
+        return line if line.isprintable() else line.translate(_ESCAPED)
 
 
 class JsonLines(logging.Formatter):
