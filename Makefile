@@ -23,7 +23,7 @@ SERVERS := .venvs/servers/.made
 
 FUZZ ?= 10
 
-.PHONY: help setup check format test test-fast bench faults faults-peer fuzz simulate chaos reliability docs serve demo lock clean
+.PHONY: help setup check format test test-fast bench faults faults-peer fuzz simulate chaos crash reliability docs serve demo lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' \
@@ -53,6 +53,9 @@ bench: setup ## compare with a bare pass-through on this machine; prints the rat
 
 chaos: setup ## break things under load over real sockets (under 10 minutes); prints what held
 	$(BIN)/python -m chaos --json .build/chaos.json $(ARGS)
+
+crash: setup $(SERVERS) ## kill gateways at every point under load and recount (about 6 minutes); prints what held
+	$(BIN)/python -m crash --json .build/crash.json $(ARGS)
 
 faults: setup ## every failure in every mode against its right answer; SEED=1, .build/faults.json
 	cd tests/faults && ../../$(BIN)/python -m matrix --seed $(SEED) --json ../../.build/faults.json $(ARGS)

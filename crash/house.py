@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -156,8 +157,12 @@ class House:
         self.seed = seed
         self.root = folder / "logs"
         self.kept = folder / "kept"
+        for old in (self.root, self.kept):  # of an earlier run that was kept
+            shutil.rmtree(old, ignore_errors=True)
         self.keeper = Keeper(self.root, self.kept)
         self.mark = folder / "points"
+        for path in (self.mark, *folder.glob("ledger.db*")):
+            path.unlink(missing_ok=True)
         self.postgres: PostgresServer | None = None
         self.place: Path | str = folder / "ledger.db"
         self.providers: list[FaultProvider] = []

@@ -8,7 +8,7 @@ from typing import Self
 from chaos.check import Check
 from chaos.world import World
 
-from crash import check_budgets, check_deaths, check_stores
+from crash import check_access, check_budgets, check_deaths, check_stores
 
 
 class Unpinned(World):
@@ -18,5 +18,10 @@ class Unpinned(World):
         return self
 
 
-_ALL = (*check_deaths.CHECKS, *check_budgets.CHECKS, *check_stores.CHECKS)
+_ALL = (
+    *check_deaths.CHECKS,
+    *check_budgets.CHECKS,
+    *check_stores.CHECKS,
+    *check_access.CHECKS,
+)
 CHECKS: Mapping[str, Check] = {check.id: check for check in _ALL}
