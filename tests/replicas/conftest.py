@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,10 +13,13 @@ from tests.servers.fixtures import ask
 
 from pointsman.testing.servers import PostgresServer, ValkeyServer
 
+_numbers = itertools.count(1)
+
 
 async def _over(
-    postgres: PostgresServer, name: str, folder: Path, redis_url: str | None
+    postgres: PostgresServer, folder: Path, redis_url: str | None
 ) -> AsyncIterator[Fleet]:
+    name = f"fleet_{next(_numbers)}"
     ask(postgres, f"CREATE DATABASE {name} TEMPLATE template0")
     async with fleet_of(folder, postgres.url_of(name), redis_url) as fleet:
         yield fleet
@@ -27,7 +31,7 @@ async def fleet(
     _postgres: PostgresServer, _valkey: ValkeyServer, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Fleet]:
     folder = tmp_path_factory.mktemp("fleet")
-    async for each in _over(_postgres, "fleet", folder, _valkey.url):
+    async for each in _over(_postgres, folder, _valkey.url):
         yield each
 
 
@@ -37,5 +41,5 @@ async def plain_fleet(
 ) -> AsyncIterator[Fleet]:
     """Without a Valkey: rates are counted in the store."""
     folder = tmp_path_factory.mktemp("plain")
-    async for each in _over(_postgres, "plain_fleet", folder, None):
+    async for each in _over(_postgres, folder, None):
         yield each

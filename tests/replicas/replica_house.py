@@ -122,7 +122,6 @@ class Replica:
             stderr=asyncio.subprocess.PIPE,
             env=self.environment,
             cwd=self.folder,
-            start_new_session=True,  # So that it can be killed with its workers.
         )
         self._reading = asyncio.create_task(self._read(self.process))
         self.url = (await self.said(r"^listening on")).split()[2]
@@ -155,17 +154,18 @@ class Replica:
 
     async def kill(self) -> None:
         """SIGKILL, supervisor and workers at once: a machine that is gone."""
-        await self._end(signal.SIGKILL)
+        assert self.process is not None
+        parent = self.process.pid
+        children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+        # The parent first, and all at once: it would start another, they would end in order.
+        for pid in (parent, *map(int, children)):
+            os.kill(pid, signal.SIGKILL)
+        await self._gone()
 
     async def stop(self) -> None:
         assert self.process is not None
         if self.process.returncode is None:
             self.process.send_signal(signal.SIGTERM)
-        await self._gone()
-
-    async def _end(self, number: signal.Signals) -> None:
-        assert self.process is not None
-        os.killpg(self.process.pid, number)
         await self._gone()
 
     async def _gone(self) -> None:
@@ -245,6 +245,32 @@ class Fleet:
         told = await asyncio.gather(*(client() for _ in range(at_once)))
         return [one for some in told for one in some]
 
+    @asynccontextmanager
+    async def under_load(
+        self, key: str, per_s: float, among: Sequence[Replica] = (), **more: Any
+    ) -> AsyncIterator[list[Told]]:
+        """Ask in turn, whether or not earlier requests were answered, while the block runs; what
+        was told is all there after it."""
+        told: list[Told] = []
+        turns = itertools.cycle(among or self.replicas)
+
+        async def one(replica: Replica) -> None:
+            told.append(await replica.chat(key, new_text(), **more))
+
+        async def run() -> None:
+            async with asyncio.TaskGroup() as asking:
+                while not is_over.is_set():
+                    asking.create_task(one(next(turns)))
+                    await asyncio.sleep(1 / per_s)
+
+        is_over = asyncio.Event()
+        running = asyncio.create_task(run())
+        try:
+            yield told
+        finally:
+            is_over.set()
+            await running
+
     def billed(self, since: int = 0) -> int:
         """What the provider billed for calls from the `since`-th on, in nano-USD."""
         return sum(PRICE.cost(call.billed) for call in self.provider.journal.calls[since:])
@@ -266,29 +292,33 @@ class Fleet:
     async def rows(self, sql: str) -> list[tuple[Any, ...]]:
         return await self.in_store(lambda database: database.rows(sql))
 
-    async def booked(self) -> int:
-        """What the house has spent, as the store has it."""
-        found = await self.rows(
-            "SELECT coalesce(sum(s.spent), 0) FROM budget_slice s JOIN budget_account a"
-            " ON a.id = s.account WHERE a.budget = 'house'"
-        )
-        return int(found[0][0])
-
-    async def settled(self, nano: int) -> None:
-        """Wait until the house has spent this much, and nothing else is on its way."""
-        booked = -1
-        try:
-            async with asyncio.timeout(PATIENCE_S):
-                while (booked := await self.booked()) != nano:
-                    await asyncio.sleep(0.1)
-        except TimeoutError:
-            raise AssertionError(f"{booked} booked, {nano} billed") from None
-
-    async def verified(self) -> None:
-        """Wait until what is booked is what was billed; nothing in the store's books is wrong."""
+    async def verified(self, *, quiet: bool = False) -> None:
+        """Wait until every attempt that the provider knows is booked; each at what it was billed,
+        or, where nobody could know that, at no less. Nothing in the store's books is wrong."""
         await self.provider.journal.settled()
-        await self.settled(self.billed())
-        assert await self.in_store(lambda database: check(database)) == []
+        billed = {call.attempt_id: PRICE.cost(call.billed) for call in self.provider.journal.calls}
+        assert len(billed) == len(self.provider.journal.calls)
+        booked: dict[str, tuple[int, bool]] = {}
+        async with asyncio.timeout(PATIENCE_S):
+            while not billed.keys() <= booked.keys():
+                await asyncio.sleep(0.1)
+                booked = {
+                    name: (int(amount), bool(is_exact))
+                    for name, amount, is_exact in await self.rows(_BOOKED)
+                }
+        for name, (amount, is_exact) in booked.items():
+            cost = billed.get(name, 0)
+            assert amount == cost if is_exact else amount >= cost, (name, amount, cost)
+        found = await self.in_store(lambda database: check(database, quiet=quiet))
+        # What was leased of rates beside a Valkey that was away leaves its window by itself.
+        found = [each for each in found if each.invariant != "I8" or "-rates:" not in each.what]
+        assert found == [], found[:3]
+
+
+_BOOKED = (
+    "SELECT p.attempt_id, p.amount, p.exact FROM posting p JOIN budget_account a"
+    " ON a.id = p.account WHERE a.budget = 'house'"
+)
 
 
 def statuses(told: Sequence[Told]) -> Counter[int]:
@@ -327,10 +357,7 @@ async def fleet_of(folder: Path, place: str, redis_url: str | None) -> AsyncIter
             await asyncio.gather(*(each.start() for each in replicas))
             yield fleet
             await asyncio.gather(*(each.stop() for each in replicas))
-            await provider.journal.settled()
-            await fleet.settled(fleet.billed())
-            found = await fleet.in_store(lambda database: check(database, quiet=True))
-            assert found == []
+            await fleet.verified(quiet=True)
         finally:
             for each in replicas:
                 if each.process is not None and each.process.returncode is None:
