@@ -11,6 +11,8 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Iterable, Sequence
+from itertools import chain
+from operator import attrgetter
 from typing import Final
 
 import msgspec
@@ -55,7 +57,10 @@ _POST = (
     "INSERT INTO posting"
     " (attempt_id, account, start, kind, amount, exact, at, lease, worker, seq, shipment) VALUES "
 )
-_ONCE = " ON CONFLICT (attempt_id, account, kind) DO NOTHING RETURNING attempt_id, account"
+_ONCE = " ON CONFLICT (attempt_id, account, kind) DO NOTHING"
+_TAKEN = (
+    "SELECT attempt_id, account FROM posting WHERE worker = ? AND shipment = ? AND attempt_id IN "
+)
 _LAST = "SELECT n, hash FROM shipment WHERE worker = ? ORDER BY n DESC LIMIT 1"
 _SHIP = (
     "INSERT INTO shipment (worker, n, from_seq, to_seq, postings, hash) VALUES (?, ?, ?, ?, ?, ?)"
@@ -81,23 +86,24 @@ def settle(db: Database, worker: str, epoch: int, charges: Sequence[Charge]) -> 
     ((last, before),) = db.rows(_LAST, (worker,)) or [(0, NO_HASH)]
     told: dict[tuple[str, int], Posting] = {}
     for charge in charges:
-        if charge.lease not in places:
+        row = places.get(charge.lease)
+        if row is None:
             raise RowRefused(f"attempt {charge.attempt_id}: lease {charge.lease} is not known")
-        row = places[charge.lease]
-        posting = Posting(
-            attempt_id=charge.attempt_id,
-            account=row.account,
-            start=row.start,
-            kind="charge",
-            amount=charge.charged,
-            exact=int(charge.exact),
-            at=charge.at,
-            lease=charge.lease,
-            worker=worker,
-            seq=charge.seq,
-            shipment=last + 1,
-        )
-        told.setdefault((posting.attempt_id, posting.account), posting)
+        key = (charge.attempt_id, row.account)
+        if key not in told:
+            told[key] = Posting(
+                charge.attempt_id,
+                row.account,
+                row.start,
+                "charge",
+                charge.charged,
+                int(charge.exact),
+                charge.at,
+                charge.lease,
+                worker,
+                charge.seq,
+                last + 1,
+            )
     _post(db, worker, list(told.values()), last + 1, bytes(before))
 
 
@@ -133,20 +139,27 @@ OPERATOR: Final = "operator"
 
 def _post(db: Database, worker: str, told: list[Posting], number: int, before: bytes) -> int:
     """Insert what is new, charge it, and chain it to what the worker told before."""
-    new: set[tuple[str, int]] = set()
+    postings: list[Posting] = []
     for some in pieces(told):
-        values: list[Value] = [part for each in some for part in msgspec.structs.astuple(each)]
+        values: list[Value] = [*chain.from_iterable(map(msgspec.structs.astuple, some))]
         holes = values_of(Posting.__struct_fields__, len(some))
-        new.update((row[0], row[1]) for row in db.rows(f"{_POST}{holes}{_ONCE}", values))
-    postings = [each for each in told if (each.attempt_id, each.account) in new]
+        if db.run(f"{_POST}{holes}{_ONCE}", values) == len(some):
+            postings += some
+        else:
+            new = _taken(db, worker, number, some)
+            postings += [each for each in some if (each.attempt_id, each.account) in new]
     if not postings:
         return 0
-    change = Change(db, {each.lease for each in postings})
+    # Sums: of one lease after the other it comes to the same as of one attempt after the other.
+    sums: dict[int, int] = {}
     for each in postings:
-        if each.kind == "charge":
-            change.charge(each.lease, each.amount)
+        sums[each.lease] = sums.get(each.lease, 0) + each.amount
+    change = Change(db, sums)
+    for lease, amount in sums.items():
+        if worker == OPERATOR:
+            change.correct(lease, amount)
         else:
-            change.correct(each.lease, each.amount)
+            change.charge(lease, amount)
     change.write()
     seqs = [each.seq for each in postings]
     digest = chained(before, postings)
@@ -154,15 +167,28 @@ def _post(db: Database, worker: str, told: list[Posting], number: int, before: b
     return len(postings)
 
 
+def _taken(db: Database, worker: str, number: int, told: Sequence[Posting]) -> set[tuple[str, int]]:
+    """Which of them were taken just now, and not another time before."""
+    names = sorted({each.attempt_id for each in told})
+    sql = f"{_TAKEN}({', '.join('?' * len(names))})"
+    return {(row[0], row[1]) for row in db.rows(sql, (worker, number, *names))}
+
+
+_in_order = attrgetter("attempt_id", "account")
+_length = struct.Struct(">H").pack
+_amounts = struct.Struct(">qdqbdqq").pack
+
+
 def chained(before: bytes, postings: Iterable[Posting]) -> bytes:
     """The next hash: of the one before, and of the postings in the order of their keys."""
-    digest = hashlib.sha256(before)
-    for each in sorted(postings, key=lambda posting: (posting.attempt_id, posting.account)):
+    said = [before]
+    for each in sorted(postings, key=_in_order):
         name = each.attempt_id.encode()
-        digest.update(struct.pack(">H", len(name)) + name + each.kind.encode())
-        digest.update(
-            struct.pack(
-                ">qdqbdqq",
+        said += (
+            _length(len(name)),
+            name,
+            each.kind.encode(),
+            _amounts(
                 each.account,
                 each.start,
                 each.amount,
@@ -170,9 +196,9 @@ def chained(before: bytes, postings: Iterable[Posting]) -> bytes:
                 each.at,
                 each.lease,
                 each.seq,
-            )
+            ),
         )
-    return digest.digest()
+    return hashlib.sha256(b"".join(said)).digest()
 
 
 # Workers.
