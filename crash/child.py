@@ -34,6 +34,10 @@ SENT_S: Final = 0.004
 """After so long a request is with the provider, whose first token takes longer."""
 
 
+LOOK_S: Final = 0.5
+"""How old metrics of all accounts may be: not ten seconds, which would be waited for."""
+
+
 class Killer:
     """Dies when its point is come to for the nth time; `at` says whether it is its point."""
 
@@ -171,6 +175,7 @@ REPLACED: Final[tuple[tuple[ModuleType, str, object], ...]] = (
     (opening, "Shipping", DyingShipping),
     (recovery, "Shipping", RecoveringShipping),
     (books, "StoreEscrow", DyingEscrow),
+    (books, "LOOK_S", LOOK_S),
 )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -315,9 +316,11 @@ class House:
         self._begin(self._recovered(replica.pid, time.monotonic()))
 
     async def _recovered(self, pid: int, died: float) -> None:
-        """Take down how long its log waits while there is a replica that could recover it."""
+        """Take down how long its log waits: from its death, or from when there was a process again
+        that could recover it, be it still starting."""
         while self.root.exists() and list(self.root.glob(f"*-{pid}-*")):
-            if not self.ready or self._died_recovering(died):
+            is_lonely = not any(replica.is_alive for replica in self.replicas)
+            if is_lonely or self._died_recovering(died):
                 died = time.monotonic()
             await asyncio.sleep(0.02)
         self.recoveries.append(time.monotonic() - died)
@@ -354,6 +357,20 @@ class House:
     def points(self) -> list[str]:
         """Where replicas have killed themselves."""
         return self.mark.read_text().split() if self.mark.exists() else []
+
+    async def shown(self) -> float:
+        """What a replica's metrics say of the budget of all, in USD."""
+        replica = self.replicas[0]
+        await self.start(replica)
+        async with asyncio.timeout(20):
+            while True:
+                text = (await replica.client.ask("/metrics")).body.decode()
+                found = re.search(r'^pointsman_budget_spent_usd\{budget="all"\} (\S+)$', text, re.M)
+                if found is not None:
+                    break
+                await asyncio.sleep(0.1)
+        await replica.end()
+        return float(found[1])
 
     async def quiet(self) -> None:
         """End all replicas in order; what dead ones have left is recovered by one that is new."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import random
 import signal
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +19,7 @@ from chaos.load import open_loop
 from crash.child import POINTS
 from crash.evidence import Account, Evidence, gather
 from crash.house import WHO, House, Replica, key_of
-from crash.invariants import Verdict, check
+from crash.invariants import check
 from pointsman.reports.invoice import Item
 from pointsman.reports.question import EVERYONE, Question
 from pointsman.reports.reconcile import book, reconcile
@@ -229,28 +231,43 @@ def settle(house: House, evidence: Evidence) -> int:
         database.close()
 
 
-def reported(house: House) -> list[Account]:
-    """The sum as reports have it, by each of several dimensions."""
+async def reported(house: House) -> list[Account]:
+    """The sum as reports have it by several dimensions, as a CSV file does, and as metrics do."""
+    accounts = await asyncio.to_thread(_reports, house)
+    accounts.append(Account("CSV", await _exported(house)))
+    return [*accounts, Account("metrics", round(await house.shown() * 1e9))]
+
+
+def _reports(house: House) -> list[Account]:
     database = house.open()
     try:
         accounts = []
         for by in ((), ("model",), ("team", "app"), ("key", "route", "outcome")):
             lines = report(database, Question.of(EVERYONE, by))
-            accounts.append(
-                Account(
-                    f"report by {', '.join(by) or 'nothing'}", sum(x.billed_nano for x in lines)
-                )
-            )
+            name = f"report by {', '.join(by) or 'nothing'}"
+            accounts.append(Account(name, sum(line.billed_nano for line in lines)))
         return accounts
     finally:
         database.close()
 
 
-async def judge(house: House, evidence: Evidence, findings: Findings) -> Verdict:
-    """Check as it stands, then with the invoice booked; note the figures."""
+async def _exported(house: House) -> int:
+    """What the command line exports, added up."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "pointsman", "report", "export"),
+        *("--by", "model,key", "--ledger", str(house.place)),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    out, _ = await process.communicate()
+    rows = csv.DictReader(out.decode().splitlines())
+    return sum(int(row["billed_nano_usd"]) for row in rows)
+
+
+async def judge(house: House, evidence: Evidence, findings: Findings) -> Evidence:
+    """Check as it stands, then with the invoice booked; note the figures. Returns the latter."""
     before = check(evidence)
     booked = await asyncio.to_thread(settle, house, evidence)
-    said = await asyncio.to_thread(reported, house)
+    said = await reported(house)
     after_evidence = await asyncio.to_thread(read, house, is_reconciled=True, said=said)
     after = check(after_evidence)
     billed = sum(
@@ -271,4 +288,4 @@ async def judge(house: House, evidence: Evidence, findings: Findings) -> Verdict
     for when, verdict in (("", before), ("reconciled, ", after)):
         for each in verdict.violations:
             findings.failures.append(f"{when}{each} ({verdict.counts[each.invariant]} in all)")
-    return after
+    return after_evidence

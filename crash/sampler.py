@@ -40,7 +40,8 @@ class Sampler:
         while not self._ending.wait(EVERY_S):
             try:
                 database = database or self._open()
-                self.look(database)
+                self.found += look(database)
+                self.looks += 1
             except StorageError:
                 if database is not None:
                     database.close()
@@ -48,11 +49,12 @@ class Sampler:
         if database is not None:
             database.close()
 
-    def look(self, database: Database) -> None:
-        self.found += [f"sampled: {tuple(row)} above its limit" for row in database.rows(ABOVE)]
-        self.found += [f"sampled: {tuple(row)} leased apart" for row in database.rows(APART)]
-        self.looks += 1
-
     def close(self) -> None:
         self._ending.set()
         self._thread.join()
+
+
+def look(database: Database) -> list[str]:
+    """What is wrong at this moment."""
+    above = [f"sampled: {tuple(row)} above its limit" for row in database.rows(ABOVE)]
+    return above + [f"sampled: {tuple(row)} leased apart" for row in database.rows(APART)]

@@ -10,11 +10,15 @@ from pathlib import Path
 import pytest
 import uvloop
 from chaos.check import Findings
-from crash.corruptions import CORRUPTIONS, damaged_log, reread, spoil
+from crash.corruptions import CORRUPTIONS, Corruption, damaged_log, reread, spoil
 from crash.evidence import Evidence
 from crash.house import House
 from crash.invariants import LAWS, check
-from crash.runs import BUDGETS, judge, kill_and_recount, read, reported
+from crash.runs import BUDGETS, judge, kill_and_recount
+from crash.sampler import look
+
+from pointsman.clock import SystemClock
+from pointsman.store.open import Store
 
 pytestmark = [pytest.mark.slow, pytest.mark.real]
 
@@ -46,9 +50,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sound]:
             evidence = await kill_and_recount(
                 house, findings, each=1, at_random=1, rate=60, seconds=2, lease_s=3
             )
-            await judge(house, evidence, findings)
-            said = await asyncio.to_thread(reported, house)
-            after = await asyncio.to_thread(read, house, is_reconciled=True, said=said)
+            after = await judge(house, evidence, findings)
             return Sound(after, findings, folder / "ledger.db", folder)
 
     yield uvloop.run(run())
@@ -62,7 +64,7 @@ def test_after_a_death_at_every_point_the_books_agree(sound: Sound) -> None:
 
 
 @pytest.mark.parametrize("corruption", CORRUPTIONS, ids=lambda each: each.name.replace(" ", "_"))
-def test_what_is_spoilt_is_noticed(sound: Sound, corruption, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_what_is_spoilt_is_noticed(sound: Sound, corruption: Corruption, tmp_path: Path) -> None:
     evidence = sound.evidence
     if corruption.sql:
         spoil(sound.ledger, tmp_path / "spoilt.db", corruption.sql)
@@ -77,6 +79,17 @@ def test_a_changed_byte_of_a_log_is_noticed(sound: Sound) -> None:
     folder = sound.folder / "kept" / log.worker
     spoilt = damaged_log(folder, 0.5)
     assert not spoilt.is_whole or len(spoilt.records) < len(log.records)
+
+
+@pytest.mark.parametrize("change", ["spent = lim + 1", "over = 1", "leased = leased + 1"])
+def test_a_look_at_the_running_store_notices(sound: Sound, change: str, tmp_path: Path) -> None:
+    assert sound.findings.figures["samples"]
+    spoil(sound.ledger, tmp_path / "spoilt.db", f"UPDATE budget_slice SET {change}")
+    database = Store.of(tmp_path / "spoilt.db", SystemClock()).open()
+    try:
+        assert look(database)
+    finally:
+        database.close()
 
 
 def test_every_law_has_something_that_breaks_it() -> None:
