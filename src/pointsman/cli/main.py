@@ -42,9 +42,7 @@ COMMANDS: Mapping[str, Entry] = {
     "provider": _own("provider", "Run a provider that fails as scripted, for tests."),
     "migrate": _own("migrate", "Turn another router's file into ours."),
     "schema": _own("schema", "Print the JSON Schema of the configuration file."),
-    "conformance": _own(
-        "conformance", "Check how a gateway reads and charges usage."
-    ),
+    "conformance": _own("conformance", "Check how a gateway reads and charges usage."),
     "demo": _own("demo", "Route real work between models with no API key."),
 }
 """Every subcommand, in the order that the overview shows."""
