@@ -92,15 +92,10 @@ ANTHROPIC_OTHER: Final = _other(
     *("text", "image", "document", "thinking", "redacted_thinking", "tool_use", "tool_result")
 )
 AGE: Final[Schema] = {"type": "number", "minimum": 0, "maximum": 31_536_000}
+FLAG: Final[Schema] = {"type": "boolean"}
 CACHE: Final[Schema] = {
-    "type": "object",
+    **_object((), **{"no-cache": FLAG, "no-store": FLAG, "ttl": AGE, "s-maxage": AGE}),
     "additionalProperties": False,
-    "properties": {
-        "no-cache": {"type": "boolean"},
-        "no-store": {"type": "boolean"},
-        "ttl": AGE,
-        "s-maxage": AGE,
-    },
 }
 OPTIONS: Final[Schema] = {
     "type": "object",
@@ -113,7 +108,7 @@ OPTIONS: Final[Schema] = {
         "allow": NAMES,
         "require": NAMES,
         "residency": WORD,
-        "sensitive": {"type": "boolean"},
+        "sensitive": FLAG,
         "session": WORD,
         "run": WORD,
         "cache": CACHE,
@@ -162,8 +157,8 @@ CHAT: Final = _request(
     messages={"type": "array", "items": OPENAI_MESSAGE, "minItems": 1},
     max_tokens=LIMIT,
     max_completion_tokens=LIMIT,
-    stream={"type": "boolean"},
-    stream_options=_object(include_usage={"type": "boolean"}),
+    stream=FLAG,
+    stream_options=_object(include_usage=FLAG),
     tools={"type": "array", "items": TOOL},
     temperature=NUMBER,
     top_p=NUMBER,
@@ -184,7 +179,7 @@ MESSAGES: Final = _request(
     messages={"type": "array", "items": ANTHROPIC_MESSAGE, "minItems": 1},
     max_tokens=LIMIT,
     system=_parts(TEXT_PART, ANTHROPIC_OTHER),
-    stream={"type": "boolean"},
+    stream=FLAG,
     temperature=NUMBER,
     top_p=NUMBER,
     top_k={"type": "integer"},
