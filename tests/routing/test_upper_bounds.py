@@ -209,6 +209,8 @@ def test_a_provider_that_searches_reads_and_answers_once_a_turn() -> None:
         assert most(unbounded).searches == 10
     thinks = {"extra_body": {"google": {"thinking_config": {"include_thoughts": True}}}}
     assert most(asked(Text("abc"), extra=thinks)).searches == 0
+    nobody = asked(Text("abc"), extra={"mcp_servers": [], "container": None})
+    assert most(nobody).searches == 0
 
 
 def test_reasoning_that_no_limit_covers_may_fill_the_context() -> None:

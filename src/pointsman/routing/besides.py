@@ -97,7 +97,11 @@ def _turns(request: ChatRequest) -> int:
         if "type" in tool.extra:
             most = tool.extra.get("max_uses")
             turns += most if type(most) is int and 0 <= most <= 1_000 else PROVIDER_TURNS
-    if not request.extra.keys().isdisjoint(ACTING_FIELDS) or _searches_within(request.extra):
+    # An empty object may turn a search on, as OpenAI's does; an empty list names nobody.
+    acts = any(
+        request.extra[name] not in (None, []) for name in ACTING_FIELDS & request.extra.keys()
+    )
+    if acts or _searches_within(request.extra):
         turns += PROVIDER_TURNS
     return turns
 
