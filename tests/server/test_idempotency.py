@@ -183,7 +183,7 @@ async def test_without_the_header_nothing_is_kept(workers: Workers) -> None:
 @pytest.mark.parametrize("key", ["", " ", "a" * 256, "ü", "a b"])
 async def test_a_bad_key_is_refused(key: str, workers: Workers) -> None:
     said = await workers.chat(key)
-    assert said.status == 400 and said.json["error"]["param"] == "Idempotency-Key"
+    assert said.status == 400 and said.json["error"]["param"] == "idempotency-key"
     assert workers.calls == 0
 
 

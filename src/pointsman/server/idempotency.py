@@ -123,7 +123,7 @@ class Idempotency:
             if isinstance(found, Conflict):
                 raise Conflicting(
                     "the Idempotency-Key was used with another body; take a new one",
-                    param="Idempotency-Key",
+                    param="idempotency-key",
                 )
             if isinstance(found, TooLong):
                 raise NotKept("the request was made; its answer was too long to be kept")
@@ -207,7 +207,7 @@ def _checked(key: str) -> str:
     if not 1 <= len(key) <= MOST_CHARS or not all(" " < char < "\x7f" for char in key):
         raise InvalidRequest(
             f"Idempotency-Key: 1 to {MOST_CHARS} visible ASCII characters; a UUID will do",
-            param="Idempotency-Key",
+            param="idempotency-key",
         )
     return key
 
