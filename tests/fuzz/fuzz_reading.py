@@ -12,8 +12,9 @@ from pointsman.dialects.ids import portable_name
 from pointsman.dialects.registry import DIALECTS
 from pointsman.domain.content import Message, Text, ToolCall, ToolResult
 from pointsman.domain.request import ChatRequest, Source
+from pointsman.routing.upper import UNSTATED_OUTPUT
 
-OURS = ("pointsman", "models", "fallbacks", "timeout", "max_cost_usd")
+OURS = ("pointsman", "models", "fallbacks", "timeout", "max_cost_usd", "cache")
 _WRONG = re.compile(
     r"must be (?:.+), not (an object|an array|a string|an integer|a number|a boolean|null)$"
 )
@@ -26,6 +27,7 @@ _TYPES: dict[str, type] = {
     "a boolean": bool,
     "null": type(None),
 }
+LENGTHS = ("max_tokens", "max_completion_tokens")
 MISSING = object()
 SHOWN = 80
 """What a message shows of a name that the client chose."""
@@ -141,15 +143,23 @@ def misnamed(tree: Any, headers: set[str], param: str, message: str) -> str | No
 # What a provider was sent.
 
 
-def changed_in_passing(sent: bytes, passed: bytes, model: str) -> Iterator[str]:
-    """Name what differs between what a client sent and what its own dialect's provider got."""
+def changed_in_passing(sent: bytes, passed: bytes, model: str, *, speaks: bool) -> Iterator[str]:
+    """Name what differs between what a client sent and what its own dialect's provider got;
+    `speaks`: the answer has a length."""
     before, after = members(sent), members(passed)
+    whole = json.loads(sent)
+    if speaks and _is_capped(whole) and all(whole.get(name) is None for name in LENGTHS):
+        # What was set aside for the longest answer is what the provider is told.
+        told = [json.loads(after.pop(name)) for name in LENGTHS if name in after]
+        if told != [UNSTATED_OUTPUT]:
+            yield f"a longest answer of {told}"
+        for name in LENGTHS:
+            before.pop(name, None)
     for name in OURS:
         before.pop(name, None)
     if json.loads(after.pop("model")) != model:
         yield "the model is another one"
     before.pop("model", None)
-    whole = json.loads(sent)
     if isinstance(whole.get("metadata"), dict) and isinstance(whole["metadata"].get("tags"), dict):
         rest = {name: value for name, value in whole["metadata"].items() if name != "tags"}
         before.pop("metadata")
@@ -168,6 +178,12 @@ def changed_in_passing(sent: bytes, passed: bytes, model: str) -> Iterator[str]:
                 continue
             if before.get(name) != after.get(name):
                 yield f"{name}: {before.get(name)!r:.80} became {after.get(name)!r:.80}"
+
+
+def _is_capped(whole: dict[str, Any]) -> bool:
+    """The client says what the request may cost."""
+    ours = whole.get("pointsman") or {}
+    return any(each.get("max_cost_usd") is not None for each in (whole, ours))
 
 
 def _without_ids(messages: str) -> Any:
