@@ -207,6 +207,27 @@ def _boots(route: AdminRoute) -> bool:
 
 
 async def a18(world: World, findings: Findings) -> None:
+    """Where times seem to differ they are taken once more: a machine that is busy with something
+    else makes one in many such tests fail, a leak makes all of them."""
+    found = await _failures()
+    fire, timings = found["fire"], [found["timing"]]
+    if timings[0]["told_apart"]:
+        timings.append((await _failures())["timing"])
+    findings.note("p99_ratio", fire["ratio_of_medians"])
+    findings.note("good", json.dumps(fire["good_statuses"]))
+    findings.note("bad", json.dumps(fire["bad_statuses"]))
+    findings.note("t", " ".join(str(timing["t"]) for timing in timings))
+    findings.note("known_us", timings[-1]["known_mean_us"])
+    findings.note("unknown_us", timings[-1]["unknown_mean_us"])
+    findings.expect(fire["ratio_of_medians"] <= 2.0, "the good client's p99 more than doubled")
+    findings.expect(set(fire["good_statuses"]) == {"200"}, "the good client was refused")
+    findings.expect(set(fire["bad_statuses"]) <= {"401", "429"}, "bad keys were told otherwise")
+    few = fire["bad_statuses"].get("401", 0) <= 0.1 * sum(fire["bad_statuses"].values())
+    findings.expect(few, "bad keys were not slowed down")
+    findings.expect(not timings[-1]["told_apart"], "known ids can be told from unknown ones")
+
+
+async def _failures() -> Any:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "bench.auth_failures", AUTH_S),
         stdout=asyncio.subprocess.PIPE,
@@ -215,20 +236,7 @@ async def a18(world: World, findings: Findings) -> None:
     out, _ = await process.communicate()
     if process.returncode != 0:
         raise RuntimeError(f"bench.auth_failures ended with {process.returncode}")
-    found = json.loads(out)
-    fire, timing = found["fire"], found["timing"]
-    findings.note("p99_ratio", fire["ratio_of_medians"])
-    findings.note("good", json.dumps(fire["good_statuses"]))
-    findings.note("bad", json.dumps(fire["bad_statuses"]))
-    findings.note("t", timing["t"])
-    findings.note("known_us", timing["known_mean_us"])
-    findings.note("unknown_us", timing["unknown_mean_us"])
-    findings.expect(fire["ratio_of_medians"] <= 2.0, "the good client's p99 more than doubled")
-    findings.expect(set(fire["good_statuses"]) == {"200"}, "the good client was refused")
-    findings.expect(set(fire["bad_statuses"]) <= {"401", "429"}, "bad keys were told otherwise")
-    few = fire["bad_statuses"].get("401", 0) <= 0.1 * sum(fire["bad_statuses"].values())
-    findings.expect(few, "bad keys were not slowed down")
-    findings.expect(not timing["told_apart"], "known ids can be told from unknown ones")
+    return json.loads(out)
 
 
 # A19.

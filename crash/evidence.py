@@ -112,6 +112,7 @@ class ShipmentRow(Row, frozen=True):
 
 class WorkerRow(Row, frozen=True):
     id: str
+    epoch: int
     state: str
     shipped_seq: int
 

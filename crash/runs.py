@@ -116,20 +116,30 @@ async def kill_and_recount(
     lease_s: float,
     pauses: int = 0,
     restarts: int = 0,
+    spared: int = 0,
 ) -> Evidence:
-    """Kill and go on until all have died as planned and `seconds` are over; then recount."""
+    """Kill and go on until all have died as planned and `seconds` are over; then recount.
+
+    spared: so many replicas live until the others have died as planned; they die last.
+    """
     rng = random.Random(house.seed)
     traffic = Traffic(house, rng)
     for provider in house.providers:
         provider.set_rules(*rules())
     await house.start_all()
     house.watch()
-    deaths = plan(rng, each, at_random)
-    planned = len(deaths)
+    deaths = plan(rng, each, at_random - spared)
+    planned = len(deaths) + spared
     began = time.monotonic()
     load = asyncio.create_task(_endless(traffic, rate, rng))
     try:
-        await asyncio.gather(*(_first(house, each_, deaths, rng) for each_ in house.replicas))
+        mortal = house.replicas[: len(house.replicas) - spared]
+        await asyncio.gather(*(_first(house, one, deaths, rng) for one in mortal))
+        for replica in house.replicas[len(mortal) :]:
+            replica.send(signal.SIGKILL)
+            await replica.died(5.0)
+            house.mourn(replica)
+            await house.start(replica)
         for _ in range(restarts):
             assert house.postgres is not None
             await asyncio.to_thread(house.postgres.restart)
@@ -153,6 +163,7 @@ async def kill_and_recount(
     findings.note("a_second", traffic.statuses.total() / lasted)
     findings.note("seconds", lasted)
     findings.note("recovery_s_max", max(house.recoveries, default=0.0))
+    findings.note("fenced_and_back", sum(worker.epoch > 1 for worker in evidence.workers))
     findings.note("samples", house.sampler.looks if house.sampler else 0)
     done = sum(replica.deaths for replica in house.replicas)
     findings.expect(done == planned, f"{done} of {planned} kills")
