@@ -375,3 +375,44 @@ async def test_listeners_hear_of_every_settling(make: Make) -> None:
         (20, 20, 100),
         (30, 50, 100),
     ]
+
+
+ROLLING = Window("minute", rolling=True)
+MINUTE = Window("minute")
+RESETS = [
+    # window, seconds from the first request to the look, whether one counts, seconds to the reset
+    ("nothing counts", ROLLING, 0, False, 0),
+    ("a slice ends a second after it began, and counts for a minute", ROLLING, 0.5, True, 60.5),
+    ("whatever counts, a slice of now may be among it", ROLLING, 30, True, 61),
+    ("a calendar window, early", MINUTE, 0, True, 60),
+    ("a calendar window, late", MINUTE, 45, True, 15),
+    ("a calendar window in which nothing counts", MINUTE, 45, False, 15),
+]
+
+
+@pytest.mark.parametrize(
+    ("window", "after", "counts", "reset_s"),
+    [each[1:] for each in RESETS],
+    ids=[each[0] for each in RESETS],
+)
+async def test_the_reset_is_when_the_limit_is_whole_again(
+    make: Make, clock: FakeClock, window: Window, after: float, counts: bool, reset_s: float
+) -> None:
+    clock.advance(-clock.wall() % 60)
+    treasury = make(Budget("tpm", "key", 300, "tokens", window))
+    (await treasury.admit(ASK, 10)).close(10 if counts else 0)
+    clock.advance(after)
+    assert treasury.view(ASK)[0].reset_s == pytest.approx(reset_s)
+
+
+async def test_a_refusal_may_end_before_the_limit_is_whole(make: Make, clock: FakeClock) -> None:
+    clock.advance(-clock.wall() % 60)
+    treasury = make(Budget("rpm", "key", 2, "requests", ROLLING))
+    await treasury.admit(ASK, 1)
+    clock.advance(20)
+    await treasury.admit(ASK, 1)
+    with pytest.raises(RateLimited) as refused:
+        await treasury.admit(ASK, 1)
+    assert refused.value.retry_after_s == pytest.approx(41)
+    (standing,) = treasury.view(ASK)
+    assert (standing.remaining, standing.reset_s) == (0, pytest.approx(61))

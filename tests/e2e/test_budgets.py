@@ -453,7 +453,7 @@ async def test_requests_a_minute_are_told_and_kept() -> None:
         left = [each.headers["x-ratelimit-remaining-requests"] for each in got]
         assert left == ["2", "1", "0", "0"]
         assert got[0].headers["x-ratelimit-limit-requests"] == "3"
-        assert got[0].headers["x-ratelimit-reset-requests"].endswith("s")
+        assert got[0].headers["x-ratelimit-reset-requests"] in ("60s", "61s")  # All is free again.
         refused = got[3]
         assert refused.error["code"] == "rate_limited"
         assert "key" in refused.error["message"] and "3 requests" in refused.error["message"]

@@ -10,7 +10,8 @@ from pointsman.domain.budgets import Account, Budget, Unit
 
 
 class Standing(msgspec.Struct, frozen=True, gc=False):
-    """A budget as a client may see it. remaining: what this worker knows to be left."""
+    """A budget as a client may see it. remaining: what this worker knows to be left. reset_s:
+    seconds until the limit is whole again if nobody uses any more, at the latest."""
 
     budget: Budget
     unit: Unit

@@ -35,11 +35,18 @@ class Plans:
         self._money = money
         self._rates = rates
         self._plans: dict[object, tuple[Plan, Ask]] = {}
+        self._near: dict[tuple[int, str, int, bool], Plan] = {}
+        """The same for the very caller that a plan was made for: one is asked for ten times a
+        request, and most callers are those of a key, the same for all its requests."""
 
     def of(self, ask: Ask, of_attempt: bool) -> Plan:
         caller = ask.caller
         matcher = self.matcher
         deployment = ask.deployment
+        near = (id(caller), ask.route, id(deployment), of_attempt)
+        plan = self._near.get(near)
+        if plan is not None:
+            return plan
         key = (
             of_attempt,
             caller.key,
@@ -60,6 +67,9 @@ class Plans:
             found = (self._made(ask, of_attempt), ask)
             if not any(budget.scope in _OWN_WORDS for budget in caller.limits):
                 self._plans[key] = found
+                if not (matcher.sees_runs or matcher.tags):
+                    # The plan's ask is kept beside it, so nobody else gets these numbers.
+                    self._near[near] = found[0]
         return found[0]
 
     def _made(self, ask: Ask, of_attempt: bool) -> Plan:
@@ -96,6 +106,7 @@ class Plans:
         both take from one lease.
         """
         self._plans.clear()
+        self._near.clear()
         if self.is_in_use():
             return
         for account, till in list(self.tills.items()):
@@ -106,6 +117,7 @@ class Plans:
         """Go by these budgets from now on."""
         self.matcher = Matcher(budgets)
         self._plans.clear()
+        self._near.clear()
         by_name = {budget.name: budget for budget in budgets}
         for till in self.tills.values():
             budget = by_name.get(till.budget.name)

@@ -164,14 +164,20 @@ class Till:
             return max(0, left)
         return max(0, drawer.left) + max(0, drawer.free)
 
-    def reopens_at(self, wall: float) -> float:
-        """When room comes back at the earliest; slots may at any time."""
-        if self.budget.unit == "at_once":
-            return wall
+    def whole_in_s(self, now: float, wall: float) -> float:
+        """In how many seconds the limit is whole again if nobody uses any more; slots may be at
+        any time. Of a rolling window that is when the slice of now has left it: rather too late,
+        since others may have used some of it just now."""
+        budget, drawer = self.budget, self.drawer
+        if budget.unit == "at_once":
+            return 0.0
+        is_known = drawer.lease and now < drawer.ends
+        if budget.window.rolling and is_known and self.known_left(now) >= budget.limit:
+            return 0.0
         # Its lease says when the slice ends: to ask the calendar takes ten times all of the rest.
-        drawer = self.drawer
         is_open = drawer.lease and drawer.start <= wall < drawer.until
-        return drawer.until if is_open else self.budget.window.reopens_at(wall)
+        until = drawer.until if is_open else budget.window.slice_at(wall)[1]
+        return max(0.0, until + budget.window.lingers_s - wall)
 
     def spent(self, drawer: Drawer) -> int:
         """What everybody has spent in the drawer's window as far as is known here. What others

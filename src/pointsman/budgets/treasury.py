@@ -217,7 +217,7 @@ class Treasury:
                 unit=till.budget.unit,
                 limit=till.budget.limit,
                 remaining=till.known_left(now),
-                reset_s=max(0.0, till.reopens_at(wall) - wall),
+                reset_s=till.whole_in_s(now, wall),
             )
             for of_attempt in (False, True)
             for till, _ in self._plans.of(ask, of_attempt)

@@ -55,8 +55,12 @@ class Window(msgspec.Struct, frozen=True):
 
     def since(self, now: float) -> float:
         """The start of the oldest slice that counts `now`; slices that start earlier do not."""
-        start = self.slice_at(now)[0]
-        return start - LENGTHS[self.period] if self.rolling and self.period != "total" else start
+        return self.slice_at(now)[0] - self.lingers_s
+
+    @property
+    def lingers_s(self) -> float:
+        """How long after its end a slice still counts, in seconds."""
+        return float(LENGTHS[self.period]) if self.rolling and self.period != "total" else 0.0
 
     def reopens_at(self, now: float) -> float:
         """When something that is spent may come back at the earliest."""

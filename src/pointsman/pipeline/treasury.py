@@ -9,8 +9,8 @@ from pointsman.domain.budgets import Unit
 
 
 class Standing(Protocol):
-    """How one account stands, as far as this worker knows. `reset_s`: seconds until something
-    that was used may come back."""
+    """How one account stands, as far as this worker knows. `reset_s`: seconds until the limit is
+    whole again if nobody uses any more, at the latest."""
 
     @property
     def unit(self) -> Unit: ...

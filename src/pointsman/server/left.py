@@ -1,7 +1,8 @@
 """Headers that say what is left of the caller's rates and budgets, the tightest of each kind.
 
 For rates they are those that clients of OpenAI know: `x-ratelimit-limit-requests`, `-remaining-`,
-`-reset-`, and the same for tokens. Money has none of its own: `x-pointsman-budget-left-usd`.
+`-reset-` (until the limit is whole again: a rolling window's length where anything counts), and
+the same for tokens. Money has none of its own: `x-pointsman-budget-left-usd`.
 """
 
 from __future__ import annotations
