@@ -90,14 +90,15 @@ async def hostile_clients(world: World, findings: Findings) -> None:
                 f"to {request.body[:200]!r}"
             )
 
+    # First, since those without a key among them are told 401 only until too many had none.
+    raw = [await _raw(gateway, name) for name in RAW_CASES]
+    told = [said for said in raw if said]
     await asyncio.gather(*map(one, range(count, count + 300)))  # warm, and not counted below
     statuses.clear()
     before_mb = gateway.rss_mb()
     for start in range(0, count, 500):
         await asyncio.gather(*map(one, range(start, min(count, start + 500))))
     grown = gateway.rss_mb() - before_mb
-    raw = [await _raw(gateway, name) for name in RAW_CASES]
-    told = [said for said in raw if said]
     alive = await gateway.client.ask("/v1/chat/completions", chat())
     metrics = await gateway.metrics()
     findings.note("generated requests", count)
