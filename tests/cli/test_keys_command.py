@@ -23,6 +23,9 @@ budgets:
 """
 
 
+TOTAL = ("--window", "total")
+
+
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     path = tmp_path / "p.yaml"
@@ -130,6 +133,25 @@ def test_what_is_used_is_told(config: Path, tmp_path: Path) -> None:
         70_000_000_000,
     )
     assert "$30.00" in run(config, "budgets", "list").output
+
+
+def test_what_is_used_of_a_budget_that_never_ends_is_told(config: Path, tmp_path: Path) -> None:
+    """The end of such a window is no date."""
+    forever = Window("total")
+    told(config, "budgets", "set", "pot", "--scope", "everyone", "--limit-usd", "9", *TOTAL)
+    database = Store.of(tmp_path / "ledger.db", FakeClock()).open()
+    database.run(
+        "INSERT INTO budget_account (budget, subject, unit) VALUES ('pot', '', 'nano_usd')"
+    )
+    database.run(
+        "INSERT INTO budget_slice (account, start, until, lim, spent, leased, over) "
+        "SELECT id, ?, ?, 9000000000, 1000000000, 0, 0 FROM budget_account",
+        forever.slice_at(SystemClock.wall()),
+    )
+    database.close()
+    (account,) = told(config, "budgets", "list")["accounts"]
+    assert (account["left"], account["since"], account["until"]) == (8_000_000_000, None, None)
+    assert "$8.00" in run(config, "budgets", "list").output
 
 
 def test_sound_books_are_called_so_and_unsound_ones_are_not(config: Path, tmp_path: Path) -> None:

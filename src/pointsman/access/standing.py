@@ -15,6 +15,7 @@ from pointsman.budgets.escrow_sql import release_suspense
 from pointsman.budgets.standing import standings
 from pointsman.domain.budgets import Budget
 from pointsman.domain.content import JsonObject
+from pointsman.domain.windows import FOREVER
 from pointsman.store.database import Database
 
 
@@ -26,6 +27,7 @@ class Standing:
 
     def told(self) -> JsonObject:
         found = self.account
+        never_ends = found.until >= FOREVER  # a `total`: its window is no dates
         return {
             "budget": found.budget,
             "subject": found.subject,
@@ -36,8 +38,8 @@ class Standing:
             "suspense": found.suspense,
             "over": found.over,
             "left": found.left,
-            "since": day(found.start),
-            "until": day(found.until),
+            "since": None if never_ends else day(found.start),
+            "until": None if never_ends else day(found.until),
         }
 
 
