@@ -52,8 +52,8 @@ class Answer:
         return tuple(self.trail.attempts)
 
     @property
-    def decision(self) -> Decision:
-        assert self.trail.decision is not None
+    def decision(self) -> Decision | None:
+        """Why it came from where it came; None where it was in the cache: nothing was decided."""
         return self.trail.decision
 
     @property
@@ -84,8 +84,13 @@ class AnswerStream:
         return self._call.id
 
     @property
-    def decision(self) -> Decision:
-        assert self._call.trail.decision is not None
+    def is_cached(self) -> bool:
+        """Whether it was answered from the cache: then nothing was decided, and nobody asked."""
+        return self._call.trail.cache.is_hit
+
+    @property
+    def decision(self) -> Decision | None:
+        """Why it came from where it came; None where it was in the cache: nothing was decided."""
         return self._call.trail.decision
 
     @property

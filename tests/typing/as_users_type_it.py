@@ -45,6 +45,23 @@ async def words(gateway: Gateway) -> AsyncIterator[str]:
         yield await events.text()
 
 
+async def why_twice(gateway: Gateway) -> list[str | None]:
+    """Ask the same twice, whole, then as a stream, and tell why each came from where it came.
+
+    What is in the cache was not decided.
+    """
+    told: list[str | None] = []
+    for _ in range(2):
+        answer = await gateway.chat(HELLO)
+        told.append(None if answer.decision is None else answer.decision.route)
+        assert answer.is_cached == (answer.decision is None)
+    async with await gateway.stream(HELLO) as events:
+        told.append(None if events.decision is None else events.decision.route)
+        assert events.is_cached == (events.decision is None)
+        await events.text()
+    return told
+
+
 async def status_of_failure(gateway: Gateway) -> int:
     """Ask where nobody can answer."""
     try:

@@ -77,6 +77,15 @@ async def test_an_application_streams() -> None:
         assert [text async for text in user.words(gateway)] == ["You said: Hello"]
 
 
+async def test_an_application_sees_what_was_decided_and_what_was_in_the_cache() -> None:
+    async with FaultProvider() as provider:
+        plain, cached = config_for(provider), config_for(provider) | {"cache": {"mode": "exact"}}
+        async with Gateway.from_config(plain) as gateway:
+            assert await user.why_twice(gateway) == ["auto", "auto", "auto"]
+        async with Gateway.from_config(cached) as gateway:
+            assert await user.why_twice(gateway) == ["auto", None, None]
+
+
 async def test_an_application_catches_a_failure() -> None:
     async with FaultProvider() as provider:
         provider.script(*[Fail(401)] * 3)
