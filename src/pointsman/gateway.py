@@ -92,6 +92,7 @@ class Gateway(InProcess):
         self.shelf = Shelf(settings, clock)
         self.alerts = Alerts(settings.alerts, self.books.kept.store, clock, self._transport)
         self.books.treasury.listen(self.alerts.settled)
+        self.books.treasury.listen_refused(self.alerts.refused)
         self._upkeep = Upkeep(self.books.kept.store, clock)
         self._parts = Parts(
             clock,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 
 import pytest
 from tests.alerts.conftest import USD, stands
@@ -22,6 +23,7 @@ from pointsman.clock import SystemClock
 from pointsman.config.settings_money import AlertSettings
 from pointsman.domain.budgets import Budget
 from pointsman.domain.call import Caller
+from pointsman.errors import BudgetExhausted
 from pointsman.providers.lean import LeanTransport
 from pointsman.store.open import Store
 from pointsman.testing.servers import PostgresServer
@@ -32,10 +34,11 @@ ASK = Ask(Caller("k", team="web", tenant="north"), "auto")
 
 async def spend(treasury: Treasury, *usd: int) -> None:
     for at, each in enumerate(usd):
-        hold = await treasury.hold(
-            *(ASK, f"att-{at}", each * USD, None, 10, b"", SystemClock.now() + 5)
-        )
-        hold.settle(each * USD, exact=True, tokens=10)
+        with suppress(BudgetExhausted):
+            hold = await treasury.hold(
+                *(ASK, f"att-{at}", each * USD, None, 10, b"", SystemClock.now() + 5)
+            )
+            hold.settle(each * USD, exact=True, tokens=10)
 
 
 async def told(
@@ -44,6 +47,7 @@ async def told(
     transport = LeanTransport()
     alerts = Alerts(AlertSettings(), store, SystemClock(), transport)
     treasury.listen(alerts.settled)
+    treasury.listen_refused(alerts.refused)
     await treasury.start()
     await spend(treasury, *usd)
     await treasury.close()
@@ -72,6 +76,16 @@ async def test_what_is_written_in_the_store_is_told(store_place: str) -> None:
     log = ShippedLog("w1")
     treasury = Treasury([BUDGET], escrow, clock, log=log)
     assert await told(treasury, store, 30, 20, 35, log=log) == [0.8]
+
+
+async def test_a_budget_that_refuses_is_told_to_be_used_up(store_place: str) -> None:
+    clock = SystemClock()
+    assert await told(Treasury([BUDGET], MemoryEscrow(clock), clock), None, 70, 29, 2) == [1.0]
+    store = Store.of(store_place, clock)
+    escrow = StoreEscrow(store, Membership("w1", "host", "boot", 30.0))
+    log = ShippedLog("w1")
+    treasury = Treasury([BUDGET], escrow, clock, log=log)
+    assert await told(treasury, store, 70, 29, 2, log=log) == [1.0]
 
 
 @pytest.mark.slow

@@ -14,6 +14,8 @@ import msgspec
 import pytest
 from e2e_house import House, open_house
 
+from pointsman.access.principal import EVERYTHING
+from pointsman.alerts.book import list_alerts
 from pointsman.books import check_shared
 from pointsman.config.load import loads
 from pointsman.domain.usage import Price, Rates
@@ -440,6 +442,22 @@ async def test_the_tag_that_a_key_has_counts_whatever_the_request_says() -> None
     async with open_house(tagged) as house:
         got = await house.chat("hi", max_tokens=10, metadata={"tags": {"team": "blue"}})
         assert (got.status, got.error["param"]) == (402, "red")
+
+
+async def test_a_strict_budget_that_refuses_tells_its_last_threshold() -> None:
+    """Though it is not spent to the last cent, and will never be."""
+    async with opened(everyone(0.01)) as house:
+        while (got := await house.chat("hi", max_tokens=200)).status == 200:
+            pass
+        assert got.status == 402
+        spent, _ = await standing(house)
+        assert 0.8 * CENT < spent < CENT
+        alerts = house.gateway.alerts
+        await alerts.tick()
+        lines = await alerts.ask(lambda db: list_alerts(db, EVERYTHING))
+        (line,) = [each for each in lines if each.facts.get("threshold") == 1.0]
+        assert (line.kind, line.facts["budget"]) == ("threshold", "all")
+        assert line.severity == "critical" and line.text.endswith("does not fit: refused")
 
 
 # Rates.

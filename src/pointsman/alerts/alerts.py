@@ -5,7 +5,7 @@ How it is plugged in, all on the event loop:
     alerts = Alerts(settings.alerts, store, clock, transport)
     treasury.listen(alerts.settled)            # every settling of money
     observers += (alerts.entry,)               # every ledger entry
-    alerts.refused(budget, account, left)      # where a hold did not fit
+    treasury.listen_refused(alerts.refused)    # every hold that did not fit
     wait_s = alerts.allows(caller, request, options.run)   # before a request is routed;
                                                # a number: 429 `rate_limited`, Retry-After
     await alerts.start() … await alerts.close()   # after the treasury, before the transport

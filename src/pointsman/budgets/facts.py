@@ -39,6 +39,9 @@ class Settled(msgspec.Struct, frozen=True, gc=False):
 
 SettleListener = Callable[[Settled], None]
 
+RefusalListener = Callable[[Budget, Account, int], None]
+"""Told of a hold that did not fit: into which budget, whose account, what was left of it."""
+
 
 class Bounds(msgspec.Struct, frozen=True, gc=False):
     """What a budget comes to on this worker. over: what was used beyond what was held and could

@@ -17,6 +17,7 @@ from typing import Final
 from pointsman.budgets.clerk import Clerk
 from pointsman.budgets.desk import Desk, Job
 from pointsman.budgets.escrow import PLENTY, Refused, Want
+from pointsman.budgets.facts import RefusalListener
 from pointsman.budgets.refusals import out_of_reach, refusal
 from pointsman.budgets.till import Amounts, Drawer, Plan, Till, lacking, take, untake
 from pointsman.clock import Clock, Timer
@@ -77,6 +78,7 @@ class Line:
         self._is_over = False
         self.denials: dict[str, int] = {}
         """How often each budget has refused somebody."""
+        self.listeners: list[RefusalListener] = []
         desk.on_news = self.turn
 
     def __len__(self) -> int:
@@ -145,6 +147,8 @@ class Line:
         if self._fail(waiting, refusal(refused, needed)):
             name = refused.budget.name
             self.denials[name] = self.denials.get(name, 0) + 1
+            for listener in self.listeners:
+                listener(refused.budget, refused.account, refused.left)
 
     def _fail(self, waiting: Waiting, error: Exception) -> bool:
         if waiting.answer.done():

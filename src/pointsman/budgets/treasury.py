@@ -20,7 +20,7 @@ from typing import Final
 from pointsman.budgets.ahead import NO_LOG, AheadLog
 from pointsman.budgets.clerk import Clerk
 from pointsman.budgets.escrow import AccountStanding, Escrow
-from pointsman.budgets.facts import Bounds, Settled, SettleListener, Standing
+from pointsman.budgets.facts import Bounds, RefusalListener, Settled, SettleListener, Standing
 from pointsman.budgets.holds import Admission, Hold
 from pointsman.budgets.line import Line
 from pointsman.budgets.plans import Plans
@@ -40,7 +40,7 @@ from pointsman.clock import Clock
 from pointsman.domain.budgets import Budget, Unit
 from pointsman.store.errors import StorageUnavailable
 
-__all__ = ["Bounds", "SettleListener", "Settled", "Standing", "Treasury"]
+__all__ = ["Bounds", "RefusalListener", "SettleListener", "Settled", "Standing", "Treasury"]
 
 PATIENCE_S: Final = 1.0
 SWEEP_S: Final = 1.0
@@ -168,6 +168,10 @@ class Treasury:
     def listen(self, listener: SettleListener) -> None:
         """Have `listener` told, on the event loop, of every settling of money."""
         self.listeners.append(listener)
+
+    def listen_refused(self, listener: RefusalListener) -> None:
+        """Have `listener` told, on the event loop, of every request that is turned away."""
+        self._line.listeners.append(listener)
 
     def tell(self, till: Till, drawer: Drawer, charged: int) -> None:
         settled = Settled(
