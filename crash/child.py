@@ -13,6 +13,7 @@ K6 told, not known to be told  K7 while recovering another  K8 lease granted, no
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import signal
 from collections.abc import Mapping, Sequence
@@ -34,6 +35,7 @@ SENT_S: Final = 0.004
 """After so long a request is with the provider, whose first token takes longer."""
 
 
+PR_SET_PDEATHSIG: Final = 1
 LOOK_S: Final = 0.5
 """How old metrics of all accounts may be: not ten seconds, which would be waited for."""
 
@@ -187,8 +189,14 @@ def arm() -> None:
         setattr(module, name, part)
 
 
+def end_with_parent() -> None:
+    """Have the kernel end this process when whoever started it has ended, however it did."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+
+
 if __name__ == "__main__":
     from pointsman.cli.main import main
 
+    end_with_parent()
     arm()
     main(prog_name="pointsman")
