@@ -24,6 +24,21 @@ def routes(block: str) -> str:
 CASES: list[tuple[str, str, str]] = [
     # The shape.
     (
+        "more money than a ledger's column holds",
+        GOOD + "budgets: [{name: b, scope: everyone, limit_usd: 9300000000}]\n",
+        "f.yaml:5: budgets[0].limit_usd: 9300000000 is above 1000000000",
+    ),
+    (
+        "endless money",
+        GOOD + "budgets: [{name: b, scope: everyone, limit_usd: 1e400}]\n",
+        "f.yaml:5: budgets[0].limit_usd:",
+    ),
+    (
+        "more tokens than a ledger's column holds",
+        GOOD + "rates: [{name: b, scope: user, tokens_per_minute: 9300000000000000000}]\n",
+        "f.yaml:5: rates[0].tokens_per_minute: 9300000000000000000 is above 1000000000000000",
+    ),
+    (
         "a misspelt key",
         GOOD + "server: {prot: 1}\n",
         "f.yaml:5: server.prot: no such key; did you mean `port`?",

@@ -9,6 +9,7 @@ from msgspec import Meta
 from pointsman.config.schema_words import (
     Block,
     Count,
+    PositiveUsd,
     Seconds,
     SecretRef,
     Share,
@@ -79,9 +80,7 @@ class RateBlock(Block, frozen=True, kw_only=True):
         Meta(description="Tokens in and out in any 60 seconds; held by estimate, then corrected."),
     ] = None
     max_in_flight: Annotated[Count | None, Meta(description="Requests at once.")] = None
-    usd_per_minute: Annotated[
-        Annotated[float, Meta(gt=0)] | None, Meta(description="USD in any 60 seconds.")
-    ] = None
+    usd_per_minute: Annotated[PositiveUsd | None, Meta(description="USD in any 60 seconds.")] = None
     at_cap: Annotated[
         Literal["reject", "queue"], Meta(description="What follows where a request does not fit.")
     ] = "reject"
@@ -257,9 +256,7 @@ class KeyLimits(Block, frozen=True, kw_only=True):
     tokens_per_minute: Annotated[
         Count | None, Meta(description="Tokens in and out in any 60 seconds.")
     ] = None
-    usd_per_minute: Annotated[
-        Annotated[float, Meta(gt=0)] | None, Meta(description="USD in any 60 seconds.")
-    ] = None
+    usd_per_minute: Annotated[PositiveUsd | None, Meta(description="USD in any 60 seconds.")] = None
     budgets: Annotated[
         tuple[Word, ...], Meta(description="Budgets with `scope: named` that it draws on.")
     ] = ()

@@ -6,7 +6,16 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
-from pointsman.config.schema_words import Block, Residency, Seconds, Share, Tokens, Weight, Word
+from pointsman.config.schema_words import (
+    Block,
+    PositiveUsd,
+    Residency,
+    Seconds,
+    Share,
+    Tokens,
+    Weight,
+    Word,
+)
 from pointsman.domain.deployment import Tier
 from pointsman.routing.signals import Task
 from pointsman.routing.spec import PickerName
@@ -207,7 +216,7 @@ class RouteBlock(Block, frozen=True, kw_only=True):
         Residency | None, Meta(description="Where the data must stay, such as `eu`.")
     ] = None
     max_cost_usd: Annotated[
-        Annotated[float, Meta(gt=0)] | None,
+        PositiveUsd | None,
         Meta(description="The most one request may cost with all its attempts, in USD."),
     ] = None
     max_first_content_s: Annotated[

@@ -22,8 +22,14 @@ SecretRefOrNone = Annotated[
 Share = Annotated[float, Meta(ge=0, le=1)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Tokens = Annotated[int, Meta(gt=0)]
-Count = Annotated[int, Meta(ge=1)]
-Usd = Annotated[float, Meta(ge=0)]
+Count = Annotated[int, Meta(ge=1, le=1_000_000_000_000_000)]
+Usd = Annotated[float, Meta(ge=0, le=1_000_000_000)]
+"""As much as one attempt is ever charged (`domain.money.MOST_NANO`). Sums of such amounts in
+nano-USD, and counts, stay within the 64 bits of the ledger's columns."""
+
+PositiveUsd = Annotated[float, Meta(gt=0, le=1_000_000_000)]
+"""The same where none at all would make no sense, such as a rate."""
+
 Word = Annotated[str, Meta(min_length=1, max_length=200)]
 Weight = Annotated[float, Meta(ge=0)]
 Residency = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
