@@ -128,9 +128,18 @@ def _theirs(modes: Sequence[dict[str, int]] | None) -> str:
 
 
 def chaos() -> str:
-    result = load("chaos")
+    return _checks("chaos")
+
+
+def crash() -> str:
+    return _checks("crash")
+
+
+def _checks(name: str) -> str:
+    """The checks of a run, with their figures."""
+    result = load(name)
     if not result:
-        return _missing("make chaos")
+        return _missing(f"make {name}")
     rows = [
         (
             check["id"],
@@ -178,6 +187,7 @@ def fuzz() -> str:
 TABLES = {
     "faults-counts": faults_counts,
     "chaos": chaos,
+    "crash": crash,
     "simulation": simulation,
     "fuzz": fuzz,
     "faults": faults,

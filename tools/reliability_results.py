@@ -1,7 +1,7 @@
 """Keep what runs have written, made small, in docs/results: `python tools/reliability_results.py`.
 
-`make faults`, `make faults-peer`, `make chaos`, `make simulate` and `make fuzz` write into .build;
-what is kept of it is what docs/reliability.md shows, with date, commit and machine.
+`make faults`, `make faults-peer`, `make chaos`, `make crash`, `make simulate` and `make fuzz` write
+into .build; what is kept of it is what docs/reliability.md shows, with date, commit and machine.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from xml.etree import ElementTree
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
 BUILD = ROOT / ".build"
-NAMES = ("faults", "faults-litellm", "chaos", "simulation", "fuzz")
+NAMES = ("faults", "faults-litellm", "chaos", "crash", "simulation", "fuzz")
 
 Fields = dict[str, Any]
 
