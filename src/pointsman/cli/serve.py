@@ -74,13 +74,14 @@ def serve(
     for route in settings.routes:
         names = ", ".join(deployment.name for deployment in route.deployments)
         click.echo(f"route {route.name}: {route.policy.strategy} over {names}", err=True)
-    if not server.keys:
+    if not (server.keys or settings.admin.tokens):
         click.echo(
             "no API keys are configured (server.keys): everyone who reaches "
             f"{host}:{port} may call",
             err=True,
         )
-    where = settings.ledger.path or "in memory only (set ledger.path to keep it)"
+    kept = "in PostgreSQL" if settings.ledger.is_kept else "in memory only (set ledger.path)"
+    where = settings.ledger.path or kept
     click.echo(f"ledger: {where}", err=True)
     click.echo(f"listening on http://{host}:{port} with {workers} worker(s)", err=True)
     sys.stderr.flush()
