@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from pointsman.access import directory, failures
+from pointsman.budgets import clerk, desk, escrow, treasury
 from pointsman.config.resolve_routes import REASONING_FIRST_CONTENT_S
 from pointsman.config.settings import (
     BreakerSettings,
@@ -15,11 +17,20 @@ from pointsman.config.settings import (
     ServerSettings,
     Timeouts,
 )
+from pointsman.config.settings_money import (
+    AlertSettings,
+    AnomalySettings,
+    CacheSettings,
+    LoopSettings,
+    RedisSettings,
+)
+from pointsman.domain.secret import Secret
 from pointsman.observe.metric_table import METRICS
 from pointsman.pipeline import adaptive, breaker, last_word, meter, speed
 from pointsman.providers.transport import TransportLimits
-from pointsman.routing import signals
+from pointsman.routing import signals, upper
 from pointsman.routing.spec import FallbackSpec, PolicySpec
+from pointsman.server import idempotency
 
 ROOT = Path(__file__).resolve().parents[2]
 ROW = re.compile(r"^\| `(\w+)\.(\w+)` \| ([^ |]+) \|", re.MULTILINE)
@@ -27,10 +38,15 @@ TEXT = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 RECORDS: dict[str, object] = {
     type(record).__name__: record
     for record in (
+        AlertSettings(),
+        AnomalySettings(),
         BreakerSettings(),
+        CacheSettings(),
         FallbackSpec(),
         LedgerSettings(),
+        LoopSettings(),
         PolicySpec(),
+        RedisSettings(Secret("redis://x")),
         RetrySettings(),
         ServerSettings(),
         Timeouts(),
@@ -39,7 +55,10 @@ RECORDS: dict[str, object] = {
 }
 RECORDS |= {
     module.__name__.rpartition(".")[2]: module
-    for module in (adaptive, breaker, last_word, meter, signals, speed)
+    for module in (
+        *(adaptive, breaker, clerk, desk, directory, escrow, failures, idempotency, last_word),
+        *(meter, signals, speed, treasury, upper),
+    )
 }
 
 
