@@ -6,8 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, TypeAlias
 
+import msgspec
 import orjson
 
 from pointsman.domain.call import Caller
@@ -20,7 +22,10 @@ from pointsman.store.database import Row as Stored
 Value: TypeAlias = "int | float | str | None"
 Row: TypeAlias = "tuple[Value, ...]"
 
-_USAGE = ("input", "output", "cached", "cache_write", "cache_write_1h", "reasoning", "estimated")
+_USAGE = (
+    *("input", "output", "cached", "cache_write", "cache_write_1h", "reasoning", "estimated"),
+    "usage_detail",
+)
 
 ENTRY_COLUMNS = (
     *("seq", "request_id", "decision_id", "at", "day", "operation", "route", "requested_model"),
@@ -42,6 +47,31 @@ def _day(days: int) -> str:
     return datetime.fromtimestamp(days * 86_400, UTC).date().isoformat()
 
 
+class _Detail(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """What few answers use; each field is Usage's of that name."""
+
+    audio_input: int = 0
+    audio_cached: int = 0
+    audio_output: int = 0
+    image_input: int = 0
+    image_output: int = 0
+    searches: int = 0
+    tier: str = ""
+    told_nano: int | None = None
+    flags: tuple[str, ...] = ()
+
+
+_PLAIN = _Detail()
+_DETAILS = _Detail.__struct_fields__
+_details = attrgetter(*_DETAILS)
+_decode_detail = msgspec.json.Decoder(_Detail).decode
+
+
+def _detail(usage: Usage) -> str | None:
+    detail = _Detail(*_details(usage))
+    return None if detail == _PLAIN else msgspec.json.encode(detail).decode()
+
+
 def _usage_row(usage: Usage) -> Row:
     return (
         usage.input,
@@ -51,6 +81,7 @@ def _usage_row(usage: Usage) -> Row:
         usage.cache_write_1h,
         usage.reasoning,
         int(usage.estimated),
+        _detail(usage),
     )
 
 
@@ -208,7 +239,16 @@ def decision_of(body: str) -> dict[str, Any]:
     return decision
 
 
+def _later(row: Stored, column: str, before: Value) -> Any:
+    """The value of a column that files of an older form do not have."""
+    try:
+        return row[column]
+    except (IndexError, KeyError):
+        return before
+
+
 def _usage(row: Stored) -> Usage:
+    body = _later(row, "usage_detail", None)
     return Usage(
         row["input"],
         row["output"],
@@ -217,15 +257,8 @@ def _usage(row: Stored) -> Usage:
         row["cache_write_1h"],
         row["reasoning"],
         bool(row["estimated"]),
+        *_details(_PLAIN if body is None else _decode_detail(body)),
     )
-
-
-def _later(row: Stored, column: str, before: Value) -> Any:
-    """The value of a column that files of an older form do not have."""
-    try:
-        return row[column]
-    except (IndexError, KeyError):
-        return before
 
 
 def attempt_of(row: Stored) -> Attempt:

@@ -20,7 +20,8 @@ PAGE: Final = 5_000
 
 
 class AttemptRow(msgspec.Struct, frozen=True):
-    """One attempt with what its request says. `cost_nano` None: of unknown price."""
+    """One attempt with what its request says. `cost_nano` None: of unknown price. `usage_detail`:
+    what else it used, as JSON by the names of `Usage`; None for nothing but plain tokens."""
 
     request_id: str
     attempt_id: str
@@ -52,6 +53,7 @@ class AttemptRow(msgspec.Struct, frozen=True):
     price_version: str
     seconds: float
     ttft_s: float | None
+    usage_detail: str | None
     entry: int
 
 
@@ -61,7 +63,7 @@ _SELECT = """
 SELECT e.request_id, {id}, a.n, e.at, e.tenant, e.team, e.app, e."user", e.key, e.route,
   e.operation, a.deployment, a.provider, a.model, a.tier, a.outcome, a.hedge, e.status, a.input,
   a.output, a.cached, a.cache_write, a.cache_write_1h, a.reasoning, a.estimated, a.cost_nano,
-  {charged}, a.price_version, a.seconds, a.ttft_s, e.seq
+  {charged}, a.price_version, a.seconds, a.ttft_s, {detail}, e.seq
 FROM attempt a JOIN entry e ON e.seq = a.entry
 WHERE (e.seq > ? OR (e.seq = ? AND a.n > ?)) AND e.seq >= ? AND e.at >= ? AND e.at < ?"""
 
@@ -74,6 +76,7 @@ def attempts(
     sql = _SELECT.format(
         id="a.id" if "id" in there else "a.entry || '-' || a.n",
         charged="a.charged_nano" if "charged_nano" in there else "CAST(NULL AS BIGINT)",
+        detail="a.usage_detail" if "usage_detail" in there else "CAST(NULL AS TEXT)",
     )
     if whose is not EVERYONE:
         sql += " AND e.tenant = ?"

@@ -84,6 +84,7 @@ ATTEMPT_COLUMNS: Final[dict[str, Kind]] = {
     "price_version": "text",
     "seconds": "real",
     "ttft_s": "real",
+    "usage_detail": "text",
 }
 
 

@@ -97,6 +97,26 @@ def test_what_was_appended_is_there_after_a_flush(
     assert store.lost == 0
 
 
+DETAILS = [
+    Usage(10, 5, audio_input=7, audio_cached=1, audio_output=8),
+    Usage(10, 5, image_input=9, image_output=4, searches=2),
+    Usage(10, 5, tier="priority", told_nano=0),
+    Usage(10, 5, tier='"\x00\u2028', told_nano=10**18, flags=("parts_clamped", "total_mismatch")),
+]
+
+
+@pytest.mark.parametrize("usage", DETAILS, ids=["sound", "pictures", "tier", "flags"])
+def test_what_is_seldom_used_is_kept_so_that_a_cost_can_be_checked(
+    opened: tuple[LedgerStore, Read], entry: Any, attempt: Any, usage: Usage
+) -> None:
+    store, read = opened
+    whole = entry(attempt("small", 80, usage=usage), usage=usage)
+    store.append(whole)
+    store.flush()
+    (kept,) = read()
+    assert (kept.usage, kept.attempts[0].usage) == (usage, usage)
+
+
 def test_entries_keep_the_order_they_came_in(opened: tuple[LedgerStore, Read], entry: Any) -> None:
     store, read = opened
     made = [entry() for _ in range(50)]
