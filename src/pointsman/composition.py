@@ -15,7 +15,6 @@ from typing import Protocol
 
 from pointsman.clock import Clock
 from pointsman.config.settings import (
-    LedgerSettings,
     ProviderSettings,
     RetrySettings,
     Route,
@@ -25,7 +24,7 @@ from pointsman.config.settings_money import AlertSettings
 from pointsman.dialects.registry import dialect_of
 from pointsman.domain.deployment import Deployment
 from pointsman.ledger.entries import LedgerEntry
-from pointsman.ledger.hours import requests_by_hour, stored_requests_by_hour
+from pointsman.ledger.hours import requests_by_hour
 from pointsman.pipeline.account import Account
 from pointsman.pipeline.admit import Admit
 from pointsman.pipeline.build import DeploymentStack, deployment_stack
@@ -204,8 +203,6 @@ def make_transport(settings: Settings) -> Transport:
     return LeanTransport(limits)
 
 
-def history_of(ledger: LedgerSettings, store: Store | None) -> History | None:
-    """What the ledger can tell of the hours that had traffic."""
-    if ledger.path is not None:
-        return partial(requests_by_hour, ledger.path)
-    return None if store is None else partial(stored_requests_by_hour, store)
+def history_of(store: Store | None) -> History | None:
+    """What the ledger can tell of the hours that had traffic; nothing where it is in memory."""
+    return None if store is None else partial(requests_by_hour, store)

@@ -112,9 +112,8 @@ class Gateway(InProcess):
         self.metrics.watch("pointsman_config_loaded_seconds", lambda: {(): self.vitals.loaded_at})
         self.metrics.watch("pointsman_provider_keys_refused", self._keys_refused)
         self._local_load = LocalLoad(self._transport, clock)
-        self._preload = Preload(
-            self._transport, clock, history=history_of(settings.ledger, self.books.kept.store)
-        )
+        history = history_of(self.books.kept.store)
+        self._preload = Preload(self._transport, clock, history=history)
         self.follow(lambda new: self.books.follow(new.settings.budgets))
         self.follow(lambda new: self.alerts.follow(new.settings.alerts))
         self.follow(lambda new: self._local_load.follow(new.settings, new.stacks))
