@@ -96,6 +96,15 @@ def test_a_keys_own_limits_are_its_own() -> None:
     assert accounts(ask=with_own) == [("key web", "web")]
 
 
+def test_long_names_have_short_subjects_of_their_own() -> None:
+    """PostgreSQL's indexes take rows of 2,700 bytes, and clients name users as they like."""
+    names = ["漢" * length for length in (200, 201, 300, 9000)] + ["%" * 9000, "漢" * 300 + "x"]
+    subjects = [subject("acme", name) for name in names]
+    assert len(set(subjects)) == len(names)
+    assert all(len(each.encode()) < 1000 for each in subjects)
+    assert all(each.startswith("acme/") for each in subjects)
+
+
 TEXT = st.text(max_size=8)
 TENANT = st.none() | TEXT
 
