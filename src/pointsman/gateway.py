@@ -31,7 +31,7 @@ from pointsman.config.load import load, loads
 from pointsman.config.settings import Settings
 from pointsman.domain.call import Caller
 from pointsman.domain.content import JsonObject
-from pointsman.domain.request import ChatRequest, Request, RouteOptions
+from pointsman.domain.request import Request, RouteOptions
 from pointsman.errors import ConfigError, Overloaded
 from pointsman.generation import Generation
 from pointsman.health import Health
@@ -285,7 +285,7 @@ class Gateway(InProcess):
         user: str | None = None,
     ) -> Call:
         """Make a call; what the key does not fix of the caller, the request may say."""
-        said_user = user or (request.user if isinstance(request, ChatRequest) else None)
+        said_user = user or request.user
         if (said_user and caller.user is None) or (app and caller.app is None):
             caller = replace(caller, user=caller.user or said_user, app=caller.app or app)
         current = self.current

@@ -35,6 +35,12 @@ def test_texts_and_tokens_are_read(given: Any, inputs: Any) -> None:
     assert parse(given).inputs == inputs
 
 
+def test_who_uses_it_is_read() -> None:
+    body = orjson.dumps({"model": "auto", "input": "a", "user": "ann"})
+    assert embeddings.parse_request(parse_object(body), Source("openai", body)).user == "ann"
+    assert parse("a").user is None
+
+
 @pytest.mark.parametrize(
     ("given", "param"),
     [

@@ -10,7 +10,7 @@ import orjson
 from pointsman.dialects.counts import openai_usage
 from pointsman.dialects.dialect import Target
 from pointsman.dialects.failures import in_stream, malformed
-from pointsman.dialects.fields import missing, req_str, wrong
+from pointsman.dialects.fields import missing, opt_str, req_str, wrong
 from pointsman.dialects.strict_json import splice
 from pointsman.domain.content import Json, JsonObject
 from pointsman.domain.request import EmbeddingsRequest, Source
@@ -20,7 +20,12 @@ from pointsman.errors import InvalidRequest
 
 def parse_request(fields: JsonObject, source: Source) -> EmbeddingsRequest:
     """Read a client's request; raise InvalidRequest naming the field in `param`."""
-    return EmbeddingsRequest(req_str(fields, "model"), _inputs(fields.get("input")), source)
+    return EmbeddingsRequest(
+        req_str(fields, "model"),
+        _inputs(fields.get("input")),
+        source,
+        user=opt_str(fields, "user"),
+    )
 
 
 def _inputs(given: Json) -> tuple[str | tuple[int, ...], ...]:

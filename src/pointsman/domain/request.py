@@ -106,6 +106,7 @@ class EmbeddingsRequest(msgspec.Struct, frozen=True, gc=False):
     inputs: tuple[str | tuple[int, ...], ...]
     source: Source
     stream: bool = False
+    user: str | None = None
 
 
 Request = ChatRequest | EmbeddingsRequest
