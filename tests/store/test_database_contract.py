@@ -41,6 +41,15 @@ def test_text_comes_back_as_it_went_in(database: Database) -> None:
     assert database.rows("""SELECT id FROM account WHERE "user" = ?""", (name,)) == [(2,)]
 
 
+def test_a_nul_in_a_text_costs_nobody_the_row(database: Database) -> None:
+    """PostgreSQL has none; there the sign for what cannot be shown stands in its place."""
+    said = 'UPDATE account SET "user" = ? WHERE "user" = ?'
+    kept = "a\0b" if database.kind == "sqlite" else "a\ufffdb"
+    assert database.run(said, ("a\0b", "ann")) == 1
+    assert database.rows('SELECT "user" FROM account WHERE "user" = ?', ("a\0b",)) == [(kept,)]
+    database.run_many("""INSERT INTO account ("user", spent, lim) VALUES (?, 0, 0)""", [("c\0",)])
+
+
 def test_a_named_row_answers_to_column_and_number(database: Database) -> None:
     (row,) = database.named("""SELECT "user", lim AS most FROM account""")
     assert (row["user"], row["most"], row[0], row[1]) == ("ann", 100, "ann", 100)

@@ -114,7 +114,7 @@ class PostgresDatabase(Session):
     def _fetched(self, sql: str, values: Sequence[Value]) -> list[Any]:
         sent = numbered(sql)
         connection = self._ready()
-        return self._awaited(connection.fetch(sent, *values, timeout=self._patience_s))
+        return self._awaited(connection.fetch(sent, *_kept(values), timeout=self._patience_s))
 
     def run(self, sql: str, values: Sequence[Value] = ()) -> int:
         # "UPDATE 3", "INSERT 0 3", or a word alone.
@@ -123,7 +123,8 @@ class PostgresDatabase(Session):
 
     def _executed(self, sql: str, values: Sequence[Value] = ()) -> str:
         connection = self._ready()
-        said: str = self._awaited(connection.execute(sql, *values, timeout=self._patience_s))
+        kept = _kept(values)
+        said: str = self._awaited(connection.execute(sql, *kept, timeout=self._patience_s))
         return said
 
     def run_many(self, sql: str, rows: Iterable[Sequence[Value]]) -> None:
@@ -131,7 +132,7 @@ class PostgresDatabase(Session):
             with self.transaction():
                 self.run_many(sql, rows)
             return
-        sent, source = numbered(sql), iter(rows)
+        sent, source = numbered(sql), map(_kept, rows)
         while chunk := list(islice(source, ROWS_AT_ONCE)):
             connection = self._ready()
             self._awaited(connection.executemany(sent, chunk, timeout=self._patience_s))
@@ -312,6 +313,12 @@ def _number(text: str) -> int | float:
 def _served(seconds: float) -> str:
     """The server's limit for a statement that may take `seconds`, in milliseconds."""
     return str(max(1, int(seconds * SERVER_SHARE * 1000)))
+
+
+def _kept(values: Sequence[Value]) -> Sequence[Value]:
+    """Values with U+FFFD for NUL in texts, which PostgreSQL has no place for: what a client or a
+    provider wrote into a name must not cost the ledger the whole row."""
+    return [v.replace("\0", "\ufffd") if type(v) is str and "\0" in v else v for v in values]
 
 
 def shown(url: str) -> str:
