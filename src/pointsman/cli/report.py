@@ -6,6 +6,7 @@ The figures are the admin API's and the library's: `pointsman.reports` on the le
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,18 @@ import click
 
 from pointsman.cli.periods import FORMS
 from pointsman.cli.report_desk import (
-    as_json_option,
+    Asked,
     context_of,
     joined,
-    opened,
     selection_of,
+    told,
     where_option,
-    with_ledger,
     with_selection,
 )
 from pointsman.cli.report_files import export, reconcile
-from pointsman.cli.report_shown import AHEAD, DRIVERS, LINES, SAVINGS, print_found, table
+from pointsman.cli.report_shown import AHEAD, DRIVERS, LINES, SAVINGS, lines_of, table
 from pointsman.domain.budgets import Budget
+from pointsman.domain.content import JsonObject
 from pointsman.domain.money import format_usd
 from pointsman.errors import InvalidRequest
 
@@ -39,46 +40,44 @@ def report() -> None:
 
 
 @report.command(epilog="Example: pointsman report lines --by tag:feature,model --since 30d")
-@with_ledger
 @with_selection
-@as_json_option
-def lines(
-    config: Path | None, ledger: str | None, tenant: str | None, as_json: bool, **selection: Any
-) -> None:
+@told(partial(lines_of, LINES))
+def lines(asked: Asked, **selection: Any) -> JsonObject:
     """Add up requests, tokens, cost, savings and latency by any dimensions."""
     from pointsman.reports import api
 
-    with opened(config, ledger, tenant) as asked:
-        found: Any = api.lines(context_of(asked), api.Selection(**selection_of(selection)))
-    print_found(found, as_json, LINES, "lines")
+    return api.lines(context_of(asked), api.Selection(**selection_of(selection)))
+
+
+def _show_savings(found: Any) -> None:
+    lines_of(SAVINGS, found)
+    click.echo(f"Recomputed for {found['baseline']} at {found['prices']}.")
 
 
 @report.command(epilog="Example: pointsman report savings --baseline always-frontier --since month")
 @click.option("--baseline", required=True, help="A deployment's name, or always-frontier.")
-@with_ledger
 @with_selection
-@as_json_option
-def savings(
-    config: Path | None,
-    ledger: str | None,
-    tenant: str | None,
-    as_json: bool,
-    baseline: str,
-    **selection: Any,
-) -> None:
+@told(_show_savings)
+def savings(asked: Asked, baseline: str, **selection: Any) -> JsonObject:
     """Compare with what a stated baseline would have cost, at today's price (needs --config)."""
     from pointsman.config.load import load
     from pointsman.reports import api
 
-    if config is None:
+    if asked.config is None:
         raise click.UsageError("--config is needed: prices are in the configuration.")
-    deployments = load(config, os.environ).deployments
-    with opened(config, ledger, tenant) as asked:
-        query = api.SavingsQuery(baseline=baseline, **selection_of(selection))
-        found: Any = api.saved(context_of(asked, deployments), query)
-    print_found(found, as_json, SAVINGS, "lines")
-    if not as_json:
-        click.echo(f"Recomputed for {found['baseline']} at {found['prices']}.")
+    deployments = load(asked.config, os.environ).deployments
+    query = api.SavingsQuery(baseline=baseline, **selection_of(selection))
+    return api.saved(context_of(asked, deployments), query)
+
+
+def _show_trend(found: Any) -> None:
+    for shift in found["shifts"]:
+        before, after = format_usd(shift["before_nano"]), format_usd(shift["after_nano"])
+        click.echo(f"Since {shift['period']}: {after} instead of {before} a {found['step']}.")
+    table(AHEAD, found["ahead"], "Too few periods with a cost to foretell any.")
+    if found["total"]:
+        low, high = found["total"]["low_nano"], found["total"]["high_nano"]
+        click.echo(f"Together {format_usd(low)} to {format_usd(high)}, with 80 %.")
 
 
 @report.command(epilog="Example: pointsman report trend --where app=search --ahead 30")
@@ -87,31 +86,18 @@ def savings(
 @click.option("--since", help=f"From when: {FORMS}. Default: 120 days or 14 days of hours.")
 @click.option("--timezone", default="UTC", show_default=True, help="Where days begin.")
 @where_option
-@with_ledger
-@as_json_option
-def trend(
-    config: Path | None,
-    ledger: str | None,
-    tenant: str | None,
-    as_json: bool,
-    where: tuple[str, ...],
-    **asks: Any,
-) -> None:
+@told(_show_trend)
+def trend(asked: Asked, where: tuple[str, ...], **asks: Any) -> JsonObject:
     """Show season, changes of level, and a forecast that holds with 80 %."""
     from pointsman.reports import api
 
-    with opened(config, ledger, tenant) as asked:
-        found: Any = api.trends(context_of(asked), api.TrendQuery(where=joined(where), **asks))
-    if as_json:
-        print_found(found, as_json, (), "")
-        return
-    for shift in found["shifts"]:
-        before, after = format_usd(shift["before_nano"]), format_usd(shift["after_nano"])
-        click.echo(f"Since {shift['period']}: {after} instead of {before} a {found['step']}.")
-    table(AHEAD, found["ahead"], "Too few periods with a cost to foretell any.")
-    if found["total"]:
-        low, high = found["total"]["low_nano"], found["total"]["high_nano"]
-        click.echo(f"Together {format_usd(low)} to {format_usd(high)}, with 80 %.")
+    return api.trends(context_of(asked), api.TrendQuery(where=joined(where), **asks))
+
+
+def _show_drivers(found: Any) -> None:
+    rows = [{**part, **part["effects"]} for part in found["parts"]]
+    total = {"group": ["total"], **found, **found["effects"]}
+    table(DRIVERS, [*rows, total] if rows else [], "Nothing in either period.")
 
 
 @report.command(
@@ -123,27 +109,26 @@ def trend(
 @click.option("--before-until", help="Where the earlier ends, if not at --since.")
 @click.option("--by", default="model", show_default=True, help="What to group by.")
 @where_option
-@with_ledger
-@as_json_option
-def drivers(
-    config: Path | None,
-    ledger: str | None,
-    tenant: str | None,
-    as_json: bool,
-    where: tuple[str, ...],
-    **asks: Any,
-) -> None:
+@told(_show_drivers)
+def drivers(asked: Asked, where: tuple[str, ...], **asks: Any) -> JsonObject:
     """Explain a difference: volume, mix, length and price, which add up to it exactly."""
     from pointsman.reports import api
 
-    with opened(config, ledger, tenant) as asked:
-        found: Any = api.driven(context_of(asked), api.DriversQuery(where=joined(where), **asks))
-    if as_json:
-        print_found(found, as_json, (), "")
+    return api.driven(context_of(asked), api.DriversQuery(where=joined(where), **asks))
+
+
+def _show_runway(found: Any) -> None:
+    from pointsman.reports.trend import shown
+
+    spent, most = format_usd(found["spent_nano"]), format_usd(found["limit_nano"])
+    click.echo(f"{spent} of {most} are spent; the window ends {shown(found['window_ends'])}.")
+    if found["likelihood"] is None:
+        click.echo("Too few periods with a cost to foretell any.")
         return
-    rows = [{**part, **part["effects"]} for part in found["parts"]]
-    total = {"group": ["total"], **found, **found["effects"]}
-    table(DRIVERS, [*rows, total] if rows else [], "Nothing in either period.")
+    click.echo(f"Used up before that: {found['likelihood']:.0%} likely.")
+    if found["likelihood"]:
+        early, late = shown(found["early"]), shown(found["late"])
+        click.echo(f"Between {early or 'later'} and {late or 'after the window'}, with 80 %.")
 
 
 @report.command(
@@ -165,52 +150,33 @@ def drivers(
 )
 @click.option("--timezone", default="UTC", show_default=True, help="Where days begin.")
 @where_option
-@with_ledger
-@as_json_option
+@told(_show_runway)
 def runway(
-    config: Path | None,
-    ledger: str | None,
-    tenant: str | None,
-    as_json: bool,
+    asked: Asked,
     limit_usd: str | None,
     budget: str | None,
     subject: str,
     where: tuple[str, ...],
     **asks: Any,
-) -> None:
+) -> JsonObject:
     """Foretell when a limit is used up, within its window."""
     import msgspec
 
     from pointsman.reports import api
-    from pointsman.reports.trend import filters_of, shown
+    from pointsman.reports.trend import filters_of
     from pointsman.reports.trend import runway as foretold
 
     if (limit_usd is None) == (budget is None):
         raise click.UsageError("--limit-usd or --budget is needed, and not both.")
-    with opened(config, ledger, tenant) as asked:
-        if budget is not None:
-            limit = _budget(config, budget)
-            filters = (*filters_of(limit, subject), *api.filters(joined(where)))
-            window = limit.window
-            told = foretold(
-                asked.database, asked.whose, asked.now, limit.limit, window, where=filters
-            )
-            found: Any = msgspec.to_builtins(told)
-        else:
-            query = api.RunwayQuery(limit_usd=limit_usd or "", where=joined(where), **asks)
-            found = api.lasting(context_of(asked), query)
-    if as_json:
-        print_found(found, as_json, (), "")
-        return
-    spent, most = format_usd(found["spent_nano"]), format_usd(found["limit_nano"])
-    click.echo(f"{spent} of {most} are spent; the window ends {shown(found['window_ends'])}.")
-    if found["likelihood"] is None:
-        click.echo("Too few periods with a cost to foretell any.")
-        return
-    click.echo(f"Used up before that: {found['likelihood']:.0%} likely.")
-    if found["likelihood"]:
-        early, late = shown(found["early"]), shown(found["late"])
-        click.echo(f"Between {early or 'later'} and {late or 'after the window'}, with 80 %.")
+    if budget is None:
+        query = api.RunwayQuery(limit_usd=limit_usd or "", where=joined(where), **asks)
+        return api.lasting(context_of(asked), query)
+    limit = _budget(asked.config, budget)
+    filters = (*filters_of(limit, subject), *api.filters(joined(where)))
+    found: JsonObject = msgspec.to_builtins(
+        foretold(asked.database, asked.whose, asked.now, limit.limit, limit.window, where=filters)
+    )
+    return found
 
 
 def _budget(config: Path | None, name: str) -> Budget:

@@ -1,7 +1,9 @@
-"""What the subcommands of `pointsman report` share: the ledger, whose figures, and options."""
+"""What `pointsman usage` and `pointsman report` share: the ledger, whose figures, and options."""
 
 from __future__ import annotations
 
+import functools
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,28 +22,33 @@ if TYPE_CHECKING:
     from pointsman.reports.question import Whose
     from pointsman.store.database import Database
 
+DEFAULT_LEDGER = "pointsman.db"
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What every subcommand has: an open ledger, and whose figures."""
+    """What every subcommand has: an open ledger, and whose figures. is_copy: the ledger itself is
+    left as it is, and what is written is lost. config: the file that was named, if any."""
 
     database: Database
     whose: Whose
     now: float
+    is_copy: bool
+    config: Path | None
 
 
 Command = Callable[..., None]
+Answer = Callable[..., Mapping[str, Any]]
 
 
-def with_ledger(command: Command) -> Command:
-    """Add the options that say where the ledger is and whose figures are meant."""
+def ledger_options(command: Command) -> Command:
+    """Add the options that say where the ledger is."""
     for option in (
-        click.option("--tenant", help="One tenant's figures only. Default: everybody's."),
         click.option(
             "--ledger",
             envvar="POINTSMAN_LEDGER",
             help="The ledger's file, or postgresql://… Default: the configuration's, else "
-            "./pointsman.db.",
+            f"./{DEFAULT_LEDGER}.",
         ),
         click.option(
             "-c", "--config", type=click.Path(path_type=Path), help="A file with a `ledger`."
@@ -49,6 +56,36 @@ def with_ledger(command: Command) -> Command:
     ):
         command = option(command)
     return command
+
+
+def over_ledger(command: Command) -> Command:
+    """Hand a command the open ledger, as `Asked`, in place of the options that say which it is
+    and whose figures are meant."""
+
+    @functools.wraps(command)
+    def run(config: Path | None, ledger: str | None, tenant: str | None, **asks: Any) -> None:
+        with opened(config, ledger, tenant) as asked:
+            command(asked, **asks)
+
+    tenant = click.option("--tenant", help="One tenant's figures only. Default: everybody's.")
+    return ledger_options(tenant(run))
+
+
+def told(show: Callable[[Any], None]) -> Callable[[Answer], Command]:
+    """Make a command of a function from `Asked` to what JSON can say, and one that shows it."""
+
+    def decorated(answer: Answer) -> Command:
+        @functools.wraps(answer)
+        def run(asked: Asked, as_json: bool, **asks: Any) -> None:
+            found = answer(asked, **asks)
+            if as_json:
+                click.echo(json.dumps(found, indent=2))
+            else:
+                show(found)
+
+        return over_ledger(as_json_option(run))
+
+    return decorated
 
 
 def with_selection(command: Command) -> Command:
@@ -86,23 +123,17 @@ as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSO
 
 @contextmanager
 def opened(config: Path | None, ledger: str | None, tenant: str | None) -> Iterator[Asked]:
+    """Open the ledger that the options name; what is wrong with the question names its option."""
+    from pointsman.ledger.reading import reading
     from pointsman.reports import EVERYONE
-    from pointsman.store.open import Store
 
-    place = _place(config, ledger)
-    if "://" not in place and not Path(place).is_file():
-        raise ConfigError(
-            f"ledger {place}: no such file; start `pointsman serve` with `ledger.path` set, "
-            "or name another with --ledger"
-        )
-    # A report may read for longer than a request may wait.
-    database = Store.of(place, SystemClock(), timeout_s=120.0).open()
-    try:
-        yield Asked(database, EVERYONE if tenant is None else tenant, SystemClock.wall())
-    except InvalidRequest as error:
-        raise click.BadParameter(error.message, param_hint=_hint(error.param)) from None
-    finally:
-        database.close()
+    clock = SystemClock()
+    with reading(_place(config, ledger), clock) as read:
+        whose = EVERYONE if tenant is None else tenant
+        try:
+            yield Asked(read.database, whose, clock.wall(), read.is_copy, config)
+        except InvalidRequest as error:
+            raise click.BadParameter(error.message, param_hint=_hint(error.param)) from None
 
 
 def _hint(param: str | None) -> str | None:
@@ -115,8 +146,7 @@ def _place(config: Path | None, ledger: str | None) -> str:
     if ledger is not None:
         return ledger
     if config is None:
-        return "pointsman.db"
-    from pointsman.cli.usage import ledger_file
+        return DEFAULT_LEDGER
     from pointsman.config.references import follow
     from pointsman.config.yaml_marks import YamlProblem, read_yaml
 
@@ -125,13 +155,19 @@ def _place(config: Path | None, ledger: str | None) -> str:
     except (OSError, UnicodeDecodeError, YamlProblem) as error:
         raise ConfigError(f"--config {config}: cannot be read: {error}") from error
     block = root.value.get("ledger") if isinstance(root.value, dict) else None
-    url = block.value.get("url") if block and isinstance(block.value, dict) else None
-    if url is None or not isinstance(url.value, str):
-        return str(ledger_file(None, config))
-    try:
-        return follow(url.value, os.environ, config.parent).reveal()
-    except ValueError as error:
-        raise ConfigError(f"--config {config}: ledger.url: {error}") from error
+    said = block.value if block and isinstance(block.value, dict) else {}
+    stated = {name: each.value for name, each in said.items() if isinstance(each.value, str)}
+    if "url" in stated:
+        try:
+            return follow(stated["url"], os.environ, config.parent).reveal()
+        except ValueError as error:
+            raise ConfigError(f"--config {config}: ledger.url: {error}") from error
+    if "path" in stated:
+        return str(config.parent / Path(stated["path"]).expanduser())
+    raise ConfigError(
+        f"--config {config}: it has no ledger.path or ledger.url, so nothing is kept; "
+        "add `ledger: {path: pointsman.db}`, or name one with --ledger"
+    )
 
 
 def context_of(asked: Asked, deployments: Sequence[Any] = ()) -> Context:

@@ -13,16 +13,16 @@ import click
 
 from pointsman.cli.periods import FORMS
 from pointsman.cli.report_desk import (
+    Asked,
     as_json_option,
     moment_of,
-    opened,
+    over_ledger,
     pairs,
     selection_of,
-    with_ledger,
     with_selection,
 )
 from pointsman.cli.report_shown import DIFFERENCES, table
-from pointsman.errors import InvalidRequest
+from pointsman.errors import ConfigError, InvalidRequest
 
 if TYPE_CHECKING:
     from pointsman.reports.tables import Kind, Row
@@ -45,17 +45,9 @@ if TYPE_CHECKING:
     help="A file, as Parquet where it ends in .parquet. Default: CSV to standard output.",
 )
 @click.option("--account", default="pointsman", show_default=True, help="FOCUS' BillingAccountId.")
-@with_ledger
 @with_selection
-def export(
-    config: Path | None,
-    ledger: str | None,
-    tenant: str | None,
-    what: str,
-    to: Path | None,
-    account: str,
-    **selection: Any,
-) -> None:
+@over_ledger
+def export(asked: Asked, what: str, to: Path | None, account: str, **selection: Any) -> None:
     """Write CSV or Parquet. Amounts are exact; cells that are formulas are defused in CSV."""
     from pointsman.reports import api, report
     from pointsman.reports.attempts import attempts
@@ -63,31 +55,30 @@ def export(
     from pointsman.reports.focus import focus_question, focus_rows, kinds
     from pointsman.reports.tables import write_csv, write_parquet
 
-    with opened(config, ledger, tenant) as asked:
-        query = api.Selection(**selection_of(selection))
-        question = api.question_of(asked.whose, query, asked.now)
-        since, until = question.since or 0.0, question.until or asked.now + 1
-        columns: Mapping[str, Kind]
-        rows: Iterator[Row]
-        if what == "attempts":
-            if question.filters:
-                raise InvalidRequest("attempts are exported whole", param="where")
-            columns = ATTEMPT_COLUMNS
-            rows = attempt_rows(attempts(asked.database, asked.whose, since, until))
-        elif what == "focus":
-            midnight = -(-until // 86_400) * 86_400
-            wanted = focus_question(asked.whose, since, midnight, question.filters)
-            columns, rows = kinds(), focus_rows(report(asked.database, wanted), account)
-        else:
-            columns = columns_for(question)
-            rows = line_rows(question, report(asked.database, question))
-        if to is None:
-            write_csv(sys.stdout, columns, rows)
-        elif to.suffix == ".parquet":
-            click.echo(f"{write_parquet(to, columns, rows):,} rows in {to}.", err=True)
-        else:
-            with to.open("w", encoding="utf-8", newline="") as target:
-                click.echo(f"{write_csv(target, columns, rows):,} rows in {to}.", err=True)
+    query = api.Selection(**selection_of(selection))
+    question = api.question_of(asked.whose, query, asked.now)
+    since, until = question.since or 0.0, question.until or asked.now + 1
+    columns: Mapping[str, Kind]
+    rows: Iterator[Row]
+    if what == "attempts":
+        if question.filters:
+            raise InvalidRequest("attempts are exported whole", param="where")
+        columns = ATTEMPT_COLUMNS
+        rows = attempt_rows(attempts(asked.database, asked.whose, since, until))
+    elif what == "focus":
+        midnight = -(-until // 86_400) * 86_400
+        wanted = focus_question(asked.whose, since, midnight, question.filters)
+        columns, rows = kinds(), focus_rows(report(asked.database, wanted), account)
+    else:
+        columns = columns_for(question)
+        rows = line_rows(question, report(asked.database, question))
+    if to is None:
+        write_csv(sys.stdout, columns, rows)
+    elif to.suffix == ".parquet":
+        click.echo(f"{write_parquet(to, columns, rows):,} rows in {to}.", err=True)
+    else:
+        with to.open("w", encoding="utf-8", newline="") as target:
+            click.echo(f"{write_csv(target, columns, rows):,} rows in {to}.", err=True)
 
 
 @click.command(
@@ -112,12 +103,10 @@ def export(
 @click.option("--since", help=f"Of an invoice by attempt, where it begins: {FORMS}.")
 @click.option("--until", help="Where it ends, itself left out.")
 @click.option("--book", "is_booked", is_flag=True, help="Book the differences beside the ledger.")
-@with_ledger
 @as_json_option
+@over_ledger
 def reconcile(
-    config: Path | None,
-    ledger: str | None,
-    tenant: str | None,
+    asked: Asked,
     as_json: bool,
     invoice: Path,
     provider: str | None,
@@ -139,21 +128,25 @@ def reconcile(
     from pointsman.reports.reconcile import Tolerance, book
     from pointsman.reports.reconcile import reconcile as compared
 
-    with opened(config, ledger, tenant) as asked:
-        shape = mapped(pairs(columns, "--map")) if columns else None
-        with invoice.open(encoding="utf-8-sig", newline="") as text:
-            found = compared(
-                asked.database,
-                asked.whose,
-                items(text, shape),
-                provider=provider,
-                tolerance=None if tolerance is None else Tolerance(share=tolerance),
-                renamed=pairs(rename, "--rename"),
-                since=moment_of("--since", since, asked.now),
-                until=moment_of("--until", until, asked.now),
-            )
-        source = f"{invoice.name} {hashlib.sha256(invoice.read_bytes()).hexdigest()[:16]}"
-        booked = book(asked.database, found, source) if is_booked else []
+    if is_booked and asked.is_copy:
+        raise ConfigError(
+            "this ledger is of an older form or may only be read, so nothing is booked in it; "
+            "let `pointsman serve` of this version open it once"
+        )
+    shape = mapped(pairs(columns, "--map")) if columns else None
+    with invoice.open(encoding="utf-8-sig", newline="") as text:
+        found = compared(
+            asked.database,
+            asked.whose,
+            items(text, shape),
+            provider=provider,
+            tolerance=None if tolerance is None else Tolerance(share=tolerance),
+            renamed=pairs(rename, "--rename"),
+            since=moment_of("--since", since, asked.now),
+            until=moment_of("--until", until, asked.now),
+        )
+    source = f"{invoice.name} {hashlib.sha256(invoice.read_bytes()).hexdigest()[:16]}"
+    booked = book(asked.database, found, source) if is_booked else []
     odd = [each for each in found.differences if each.verdict != "agrees"]
     if as_json:
         told = {

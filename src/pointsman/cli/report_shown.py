@@ -1,12 +1,9 @@
-"""How `pointsman report` shows what was found: columns of text, or JSON."""
+"""How `pointsman report` shows what was found: columns of text."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-
-import click
 
 from pointsman.cli.store import print_table
 from pointsman.domain.money import format_usd
@@ -91,14 +88,10 @@ def _maybe(sums: Mapping[str, Any]) -> str:
     return f"{sum(known):,} tok" if known else "-"
 
 
-def print_found(found: Mapping[str, Any], as_json: bool, columns: Shown, part: str) -> None:
-    if as_json:
-        click.echo(json.dumps(found, indent=2))
-        return
-    rows: Sequence[Mapping[str, Any]] = found[part]
-    known = {name for row in rows for name in row}
-    labels = [name for name in rows[0] if name in known and _is_label(name)] if rows else []
-    heads: Shown = tuple((name, _text(name)) for name in labels)
+def lines_of(columns: Shown, found: Mapping[str, Any]) -> None:
+    """Print the lines of what was found, each under the names that it goes by."""
+    rows: Sequence[Mapping[str, Any]] = found["lines"]
+    heads: Shown = tuple((name, _text(name)) for name in rows[0] if _is_label(name)) if rows else ()
     table((*heads, *columns), rows, "Nothing in this period. Try an earlier --since.")
 
 

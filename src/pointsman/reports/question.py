@@ -98,8 +98,10 @@ class Question(msgspec.Struct, frozen=True):
 
 def _check(names: Sequence[str], param: str) -> None:
     for name in names:
+        if name in BUCKETS:
+            raise InvalidRequest(f"{name}: a period is named by since and until", param=param)
         if name not in DIMENSIONS and not (name.startswith("tag:") and len(name) > 4):
-            known = ", ".join((*DIMENSIONS, *BUCKETS))
+            known = ", ".join((*DIMENSIONS, *BUCKETS) if param == "by" else DIMENSIONS)
             raise InvalidRequest(
                 f"unknown dimension {name!r}: choose of {known} or tag:NAME", param=param
             )
