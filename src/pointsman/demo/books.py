@@ -3,19 +3,20 @@ providers' own journals say. `audit` holds them against each other."""
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pointsman.clock import SystemClock
 from pointsman.demo.client import Answered
 from pointsman.domain.deployment import Tier
 from pointsman.domain.money import format_usd
 from pointsman.domain.usage import Price
-from pointsman.ledger.rows import decision_of
+from pointsman.ledger.lookup import every_entry
+from pointsman.ledger.reading import reading
+from pointsman.ledger.rows import Recorded
 from pointsman.testing.journal import JournalEntry
 
 
@@ -66,47 +67,43 @@ class Check:
 
 def read_ledger(path: Path) -> list[Booked]:
     """Read the ledger's file, oldest entry first."""
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-        connection.row_factory = sqlite3.Row
-        attempts: dict[int, list[Tried]] = {}
-        for row in connection.execute("SELECT * FROM attempt ORDER BY entry, n"):
-            attempts.setdefault(row["entry"], []).append(
-                Tried(
-                    row["deployment"],
-                    row["tier"],
-                    row["outcome"],
-                    row["input"],
-                    row["output"],
-                    row["cost_nano"] or 0,
-                )
-            )
-        decisions: dict[int, Mapping[str, Any]] = {
-            row["entry"]: decision_of(row["body"])
-            for row in connection.execute("SELECT entry, body FROM decision")
-        }
-        return [
-            _booked(row, attempts.get(row["seq"], []), decisions.get(row["seq"], {}))
-            for row in connection.execute("SELECT * FROM entry ORDER BY seq")
-        ]
+    with reading(path, SystemClock()) as ledger:
+        return [_booked(each) for each in every_entry(ledger.database)]
 
 
-def _booked(row: sqlite3.Row, tried: list[Tried], decision: Mapping[str, Any]) -> Booked:
-    rejected = decision.get("rejected", [])
+def _booked(recorded: Recorded) -> Booked:
+    entry = recorded.entry
+    decision: Mapping[str, Any] = recorded.decision or {}
+    final = entry.attempts[-1] if entry.attempts else None
     return Booked(
-        request_id=row["request_id"],
-        asked_for=row["requested_model"],
-        route=row["route"],
-        model=row["final_model"] or "",
-        tier=row["final_tier"] or "",
-        status=row["status"],
-        seconds=row["seconds"],
-        input=row["input"],
-        output=row["output"],
-        cost_nano=row["cost_nano"] or 0,
-        baseline_nano=row["baseline_nano"] or 0,
-        tried=tuple(tried),
+        request_id=entry.request_id,
+        asked_for=entry.requested_model,
+        route=entry.route,
+        model=final.model if final else "",
+        tier=final.tier if final else "",
+        status=entry.status,
+        seconds=entry.seconds,
+        input=entry.usage.input,
+        output=entry.usage.output,
+        cost_nano=entry.cost_nano or 0,
+        baseline_nano=entry.baseline_nano or 0,
+        tried=tuple(
+            Tried(
+                each.deployment,
+                each.tier,
+                each.outcome,
+                each.usage.input,
+                each.usage.output,
+                each.cost_nano or 0,
+            )
+            for each in entry.attempts
+        ),
         why=why_of(decision),
-        avoided=tuple(each["deployment"] for each in rejected if each["filter"] == "healthy"),
+        avoided=tuple(
+            each["deployment"]
+            for each in decision.get("rejected", [])
+            if each["filter"] == "healthy"
+        ),
     )
 
 
