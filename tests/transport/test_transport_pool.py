@@ -7,6 +7,7 @@ import socket
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 
 from pointsman.providers.lean import LeanTransport
 from pointsman.providers.transport import HttpRequest, TransportError, TransportLimits
@@ -141,6 +142,23 @@ async def test_a_stale_connection_is_followed_by_a_fresh_one(
         assert await ask(transport, wire.post()) == b"ok"
     assert len(wire.peers[0].requests) == 2
     assert sum(len(peer.requests) for peer in wire.peers[1:]) == 2
+
+
+async def test_a_request_that_is_paid_for_is_not_sent_again_unseen(
+    open_wire: OpenWire, open_transport: OpenTransport
+) -> None:
+    async def play(peer: Peer) -> None:
+        await peer.request()
+        await peer.write(OK)
+        await peer.request()
+
+    wire = await open_wire(play)
+    transport = open_transport()
+    assert await ask(transport, wire.post()) == b"ok"
+    with pytest.raises(TransportError) as caught:
+        await transport.send(replace(wire.post(), resend=False))
+    assert (caught.value.fault, caught.value.sent) == ("reset", True)
+    assert len(wire.requests) == 2
 
 
 async def test_the_fresh_connection_is_not_followed_by_another(

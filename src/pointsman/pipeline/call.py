@@ -57,6 +57,8 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     most_tokens: int | None = None
     """The longest answer that is paid for, where the client states none: the provider is held to
     it, or what was set aside for the attempt would be no bound."""
+    is_paid: bool = False
+    """Money is set aside for this attempt: it is sent once, or one hold would cover two bills."""
     panic: bool = False
     """Every deployment is out and this call may try all the same: breakers let it through."""
     trail: Trail = msgspec.field(default_factory=Trail)

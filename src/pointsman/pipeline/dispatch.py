@@ -6,6 +6,7 @@ It owns no policy of its own: `next_step` says what follows a failure, and its w
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from msgspec.structs import replace
 
@@ -24,7 +25,7 @@ from pointsman.pipeline.holding import Holding
 from pointsman.pipeline.purse import Purse
 from pointsman.pipeline.refused import final_refusal, unpaid, unsupported
 from pointsman.pipeline.service import Reply
-from pointsman.routing.estimate import expected_cost, longest_answer, worst_cost
+from pointsman.routing.estimate import expected_cost, left_cost, longest_answer, worst_cost
 from pointsman.routing.failover import GiveUp, Wait, next_step, retry_cost
 from pointsman.routing.hedging import second_choice
 from pointsman.routing.plan import AMPLE, Failed, Plan
@@ -175,12 +176,15 @@ class Dispatch:
         if purse is not None or (holding is not None and holding.is_strict(call, deployment)):
             # What is paid for is said to the provider, where the client states no longest answer.
             most = longest_answer(features, deployment)
-            call = replace(call, most_tokens=most or None)
+            call = replace(call, most_tokens=most or None, is_paid=True)
+        else:
+            call = replace(call, is_paid=True)
         bill = Bill(
             deployment,
             worst_cost(features, deployment, state),
             expected_cost(features, deployment, state),
             sum(call.expected_tokens),
+            left_nano=partial(left_cost, features, deployment, state),
             purse=purse,
             holding=holding,
             is_hedge=is_hedge,

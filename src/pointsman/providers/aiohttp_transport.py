@@ -141,7 +141,7 @@ class AiohttpTransport:
                 and trace.reused
                 and self._now() - started <= self._limits.connect_s
             )
-            if not stale or self._closed:
+            if not (stale and request.resend) or self._closed:
                 raise
         return await self._send(self._fresh_session(), request, origin, context, trace)
 

@@ -129,7 +129,8 @@ class LeanTransport:
             if response.error is None:
                 return response
             rested = self._now() - connection.started
-            if connection.answered or rested > self._limits.connect_s or self._closed:
+            is_stale = not connection.answered and rested <= self._limits.connect_s
+            if not (is_stale and request.resend) or self._closed:
                 raise response.error
         response = await self._exchange(await self._fresh(pool), head, request.body)
         if response.error is not None:

@@ -63,6 +63,9 @@ class HttpRequest(msgspec.Struct, frozen=True, gc=False):
     method: str = "POST"
     once: tuple[tuple[str, str], ...] = ()
     """Headers of this request alone. What is in `headers` is rendered once and kept."""
+    resend: bool = True
+    """Whether it may be sent a second time, unseen, where a pooled connection turns out closed.
+    Whoever pays for each sending says no: the first one may have been taken, and billed."""
 
 
 class HttpResponse(Protocol):
@@ -91,7 +94,7 @@ class Transport(Protocol):
     async def send(self, request: HttpRequest) -> HttpResponse:
         """Return when the head of the answer has come. Raises TransportError. Cancelling closes
         the connection. A pooled connection that turns out closed before any byte of an answer
-        is retried once on a fresh one."""
+        is retried once on a fresh one, unless the request says no."""
         ...
 
     async def warm(self, endpoint: Endpoint) -> None:

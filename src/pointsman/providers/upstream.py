@@ -168,7 +168,9 @@ class Upstream:
         headers.update(self.provider.headers)
         headers["content-type"] = "application/json"
         once = (("x-pointsman-attempt-id", call.attempt_id),)
-        return HttpRequest(self.provider.endpoint, path, body, headers, once=once)
+        return HttpRequest(
+            self.provider.endpoint, path, body, headers, once=once, resend=not call.is_paid
+        )
 
     def _request(self, call: Call, request: ChatRequest) -> ChatRequest:
         """The request, with the longest answer that was set aside for it, if it states none."""
