@@ -77,6 +77,11 @@ class PointsmanError(Exception):
         if status is not None:
             self.status = status
 
+    @property
+    def told(self) -> str:
+        """What a client is told: the message, unless that is for the operator."""
+        return self.message
+
 
 class ConfigError(PointsmanError):
     """A configuration that cannot work; the message names file, line, field and remedy."""

@@ -22,6 +22,7 @@ from pointsman.errors import (
     ProviderFailure,
     UnknownModel,
 )
+from pointsman.store.errors import RowRefused, StorageError, StorageUnavailable
 
 FACES: list[tuple[PointsmanError, str, str]] = [
     (InvalidRequest("m"), "invalid_request_error", "invalid_request_error"),
@@ -69,3 +70,11 @@ def test_an_error_in_a_stream_is_one_event_that_readers_of_the_dialect_notice(na
     assert event.startswith(b"event: error\n") is (name == "anthropic")
     with pytest.raises(ProviderFailure):
         dialect.decoder().feed(event)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("failure", [StorageUnavailable, RowRefused])
+def test_where_the_store_is_is_not_told(dialect: str, failure: type[StorageError]) -> None:
+    """The message names a file or a server, and is the operator's."""
+    said = DIALECTS[dialect].render_error(failure("postgresql://ann@10.0.0.7/books: gone"), "r")
+    assert b"10.0.0.7" not in said and b"store" in said

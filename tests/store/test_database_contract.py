@@ -197,7 +197,9 @@ def test_a_statement_that_does_not_fit_is_our_fault(database: Database, case: st
 
 
 def test_a_storage_failure_is_told_to_a_client_as_such() -> None:
-    failure = StorageUnavailable("the file is locked")
+    """And not where the store is, which the message says."""
+    failure = StorageUnavailable("/srv/ledger.db: the file is locked")
+    assert "srv" not in failure.told and "srv" not in RowRefused("/srv/ledger.db: no").told
     assert (failure.status, failure.code) == (503, "storage_unavailable")
     assert failure.should_retry
     assert isinstance(failure, StorageError)

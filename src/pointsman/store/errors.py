@@ -12,7 +12,14 @@ from pointsman.errors import PointsmanError
 
 
 class StorageError(PointsmanError):
-    """A statement that was not carried out. The driver's own error is its `__cause__`."""
+    """A statement that was not carried out. The driver's own error is its `__cause__`.
+
+    The message names the file or the server, and so is the operator's: see `told`.
+    """
+
+    @property
+    def told(self) -> str:
+        return "an error of the store that is not the request's fault"
 
 
 class StorageUnavailable(StorageError):
@@ -30,6 +37,10 @@ class StorageUnavailable(StorageError):
     def __init__(self, message: str, *, is_busy: bool = False) -> None:
         super().__init__(message, retry_after_s=1.0)
         self.is_busy = is_busy
+
+    @property
+    def told(self) -> str:
+        return "the store does not answer, or cannot be written to, just now; try again"
 
 
 class RowRefused(StorageError):

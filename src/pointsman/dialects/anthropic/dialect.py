@@ -63,7 +63,7 @@ class Anthropic:
         if kind is None:
             kind = "invalid_request_error" if error.status < 500 else "api_error"
         # Anthropic has no codes; ours tell apart what a type lumps together.
-        detail = {"type": kind, "message": error.message, "code": error.code}
+        detail = {"type": kind, "message": error.told, "code": error.code}
         return orjson.dumps(
             {
                 "type": "error",

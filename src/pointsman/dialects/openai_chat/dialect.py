@@ -96,4 +96,4 @@ def _error(error: PointsmanError) -> dict[str, str | None]:
         kind = "invalid_request_error" if error.status < 500 else "server_error"
     if error.code == "budget_exceeded":
         kind = "budget_exceeded"
-    return {"message": error.message, "type": kind, "param": error.param, "code": error.code}
+    return {"message": error.told, "type": kind, "param": error.param, "code": error.code}
