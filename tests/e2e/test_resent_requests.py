@@ -10,15 +10,16 @@ from pointsman.testing.plays import Answer, Cut
 
 
 def with_a_budget(config: dict[str, Any]) -> None:
+    config["routes"].append({"name": "alone", "deployments": ["first"]})
     config["budgets"] = [{"name": "all", "scope": "everyone", "limit_usd": 1}]
 
 
 async def test_what_is_charged_covers_a_request_that_was_sent_twice() -> None:
     """The provider has taken it, bills its input, and resets the pooled connection."""
     async with open_house(with_a_budget) as house:
-        assert (await house.chat("warm", model="solo")).status == 200
+        assert (await house.chat("warm", model="alone")).status == 200
         house.openai.script(Cut(), Answer("fine"))
-        assert (await house.chat("word " * 50, model="solo", max_tokens=20)).status == 200
+        assert (await house.chat("word " * 50, model="alone", max_tokens=20)).status == 200
         entries = await house.told(2)
         charged = sum(
             (each.cost_nano or 0) if each.charged_nano is None else each.charged_nano
