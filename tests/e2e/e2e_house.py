@@ -21,6 +21,7 @@ from pointsman.ledger.memory import MemoryLedger
 from pointsman.server.app import App
 from pointsman.server.http import HttpServer
 from pointsman.testing import FaultProvider
+from pointsman.testing.provider import CancelBilling
 
 KEY = "sk-e2e-0123456789abcdef"
 ABLE = ["chat", "tools", "parallel_tools", "vision", "json", "json_schema", "reasoning"]
@@ -150,11 +151,13 @@ def configuration(openai: FaultProvider, claude: FaultProvider) -> dict[str, Any
 async def open_house(
     change: Callable[[dict[str, Any]], None] = lambda config: None,
     kept: str | None = None,
+    cancel_billing: CancelBilling = "generated",
 ) -> AsyncIterator[House]:
     """A house whose configuration `change` has had its way with. kept: the ledger's file or data
-    base, with budgets and a log; without it all of them are in memory."""
+    base, with budgets and a log; without it all of them are in memory. cancel_billing: what the
+    first provider bills of a stream that is left."""
     async with AsyncExitStack() as stack:
-        openai = await stack.enter_async_context(FaultProvider())
+        openai = await stack.enter_async_context(FaultProvider(cancel_billing=cancel_billing))
         claude = await stack.enter_async_context(FaultProvider())
         ledger = MemoryLedger()
         config = configuration(openai, claude)

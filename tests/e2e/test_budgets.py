@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
@@ -21,6 +22,7 @@ from pointsman.config.load import loads
 from pointsman.domain.usage import Price, Rates
 from pointsman.errors import ConfigError
 from pointsman.testing import Answer, Cut, ErrorEvent, Fail, Hang, Slow, Truncate
+from pointsman.testing.provider import CancelBilling
 
 CENT = 10_000_000
 """nano-USD."""
@@ -49,6 +51,13 @@ def billed(house: House) -> int:
     """What the providers' journals say that it cost, in nano-USD."""
     first = sum(FIRST.cost(call.billed) for call in house.openai.journal.calls)
     return first + sum(SECOND.cost(call.billed) for call in house.claude.journal.calls)
+
+
+async def journalled(house: House, calls: int) -> None:
+    """Wait until the first provider has seen so many calls end."""
+    async with asyncio.timeout(5):
+        while len(house.openai.journal.calls) < calls:
+            await asyncio.sleep(0.002)
 
 
 async def standing(house: House, name: str = "all") -> tuple[int, int]:
@@ -218,7 +227,76 @@ async def test_a_client_that_leaves_is_charged_what_it_may_have_cost(is_begun: b
         assert entry.outcome == "abandoned"
         spent, held = await standing(house)
         assert held == 0
+        await journalled(house, 1)
         assert spent == charged(house) >= billed(house) > 0
+
+
+CANCELS = 40
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("like", "model", "billing", "keeps"),
+    [
+        ("openai", "gpt-4o-mini", "generated", False),
+        ("openai", "o3", "generated", True),
+        ("openai", "nobody-knows-it", "generated", True),
+        ("mistral", "mistral-small-latest", "all", True),
+    ],
+    ids=["it stops", "it may have thought", "nobody knows the model", "billed to its end"],
+)
+async def test_streams_that_are_left_anywhere_are_charged_what_their_provider_bills(
+    like: str, model: str, billing: CancelBilling, keeps: bool
+) -> None:
+    """Left at random chunks of answers at random paces, by readers quick and slow."""
+    rng = random.Random(4)
+
+    def change(config: dict[str, Any]) -> None:
+        config["budgets"] = [everyone(10)]
+        config["providers"]["oa"] |= {"like": like}
+        config["deployments"][0] |= {"model": model, "output_tokens": 4_000}
+        del config["deployments"][0]["capabilities"]
+        config["routes"][0]["timeouts"] = {"total_s": 20}
+
+    async with open_house(change, cancel_billing=billing) as house:
+        plays = [
+            (
+                Answer("antidisestablishmentarianism ü €\n" * rng.randint(20, 60)),
+                Slow(tokens_per_second=rng.choice([50, 200, 1_000, 5_000])),
+            )
+            for _ in range(CANCELS)
+        ]
+        house.openai.script(*plays)
+
+        async def leaves(after: int) -> None:
+            body = {
+                "model": "solo",
+                "stream": True,
+                "max_tokens": 3_000,
+                "messages": [{"role": "user", "content": "hi"}],
+            }
+            url, headers = house.url + "/v1/chat/completions", house.auth
+            async with house.client.post(url, json=body, headers=headers) as response:
+                for _ in range(after):
+                    if not await response.content.readany():
+                        return
+                    await asyncio.sleep(rng.choice([0, 0, 0.02]))
+                response.close()
+
+        await asyncio.gather(*(leaves(rng.randint(1, 40)) for _ in range(CANCELS)))
+        entries = await house.told(CANCELS)
+        await journalled(house, CANCELS)
+        spent, held = await standing(house)
+        assert held == 0 and spent == charged(house)
+        bills = {call.attempt_id: FIRST.cost(call.billed) for call in house.openai.journal.calls}
+        left = [e.attempts[0] for e in entries if e.outcome == "abandoned"]
+        assert len(left) > CANCELS / 2
+        for attempt in left:
+            assert attempt.charged_nano is not None and attempt.usage.estimated
+            assert bills[attempt.id] <= attempt.charged_nano
+        hold = 3_000 * 2_000  # nano-USD of the longest answer alone.
+        kept = [attempt for attempt in left if (attempt.charged_nano or 0) >= hold]
+        assert len(kept) == len(left) if keeps else len(kept) < len(left) / 4
 
 
 async def test_a_tight_budget_holds_what_is_expected_and_shows_what_it_was_short_by() -> None:

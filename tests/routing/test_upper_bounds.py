@@ -28,9 +28,11 @@ from pointsman.routing.plausible import plausible
 from pointsman.routing.signals import COLD, Besides, RequestFeatures
 from pointsman.routing.upper import (
     IMAGE_BOUND,
+    LEFT_TOKENS,
     PREAMBLE,
     TOOLS_PREAMBLE,
     dearest,
+    left_cost,
     upper_usage,
     worst_cost,
 )
@@ -133,6 +135,62 @@ def test_what_cannot_be_cached_is_not_set_aside_for(
     price = Price(rates, "test")
     unwritten = dearest(price, most, may_write=False, for_an_hour=False)
     assert price.cost(used) <= unwritten <= dearest(price, most)
+
+
+STOPS = billing_of("openai")
+
+
+@pytest.mark.slow
+@settings(max_examples=200, deadline=None)
+@given(st.data(), PRICES, st.integers(0, 3_000), st.integers(1, 3), st.booleans())
+def test_no_stream_that_was_left_costs_more_than_what_was_seen_bounds(
+    data: st.DataObject, price: Price, seen_bytes: int, choices: int, is_long: bool
+) -> None:
+    """However many tokens the bytes were, and whatever was on its way."""
+    allowed = 5_000 if is_long else 100
+    tier = data.draw(st.sampled_from(["", "priority"]))
+    besides = Besides(choices=choices, tier=tier, caches="1h")
+    asking = RequestFeatures(10, 10, allowed, upper_tokens=500, besides=besides)
+    left = model(price=price, billing=STOPS)
+    bound = left_cost(asking, left, COLD, seen_bytes)
+    assert bound is not None and bound <= (worst_cost(asking, left, COLD) or 0)
+    within = upper_usage(asking, left, COLD)
+    made = min(within.output, seen_bytes + choices * LEFT_TOKENS)
+    assert price.cost(data.draw(usages(replace(within, output=made)))) <= bound
+
+
+@pytest.mark.parametrize(
+    ("changes", "besides", "needs"),
+    [
+        ({"billing": billing_of("groq")}, Besides(), ()),
+        ({"billing": billing_of("openrouter")}, Besides(), ()),
+        ({"billing": billing_of("nobody knows it")}, Besides(), ()),
+        ({"capabilities": frozenset({"chat", "reasoning"})}, Besides(), ()),
+        ({"capabilities": frozenset({"chat", "audio"})}, Besides(), ()),
+        ({}, Besides(is_open=True), ()),
+        ({}, Besides(is_unseen=True), ()),
+        ({}, Besides(), ("reasoning",)),
+        ({"price": None}, Besides(), ()),
+    ],
+    ids=[
+        *("billed to its end", "nobody says", "a provider nobody knows", "it thinks", "it speaks"),
+        *("it acts", "a prediction", "told to think", "unpriced"),
+    ],
+)
+def test_what_was_seen_bounds_nothing_where_more_may_be_made(
+    changes: dict[str, object], besides: Besides, needs: tuple[str, ...]
+) -> None:
+    asking = RequestFeatures(10, 10, 100, frozenset(needs), upper_tokens=500, besides=besides)
+    assert left_cost(asking, replace(model(billing=STOPS), **changes), COLD, 40) is None
+    assert left_cost(
+        replace(asking, needs=frozenset(), besides=Besides()), model(billing=STOPS), COLD, 40
+    )
+
+
+def test_fields_that_bill_what_is_not_said_are_known() -> None:
+    for field in ("prediction", "modalities", "functions"):
+        assert features(asked(Text("abc"), extra={field: []})).besides.is_unseen
+    assert not features(asked(Text("abc"), extra={"logprobs": True})).besides.is_unseen
 
 
 def model(name: str = "m", **changes: object) -> Deployment:

@@ -6,12 +6,14 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from msgspec.structs import replace
+
 from pointsman.config.desk import Desk
 from pointsman.config.problems import Path, shown, suggest
 from pointsman.config.resolve_providers import Found
 from pointsman.config.schema_models import DeploymentBlock, PriceBlock, RatesBlock
 from pointsman.config.word_checks import check_capabilities
-from pointsman.domain.billing import billing_of
+from pointsman.domain.billing import BillingRule, billing_of
 from pointsman.domain.deployment import Deployment, Limits
 from pointsman.domain.money import from_usd
 from pointsman.domain.usage import FREE, Price, Rates
@@ -105,8 +107,17 @@ def _resolve(item: Named, found: Found, desk: Desk) -> Deployment:
         adaptive=block.adaptive,
         refuses=found.settings.refuses,
         tags=frozenset(block.tags),
-        billing=billing_of(found.facts_as),
+        billing=_billing(found, facts),
     )
+
+
+def _billing(found: Found, facts: ModelFacts | None) -> BillingRule:
+    """How its provider bills. What was seen of an answer bounds its cost only where the model is
+    known to make nothing else, whatever the file says that it can do."""
+    rule = billing_of(found.facts_as)
+    if facts is None or "reasoning" in facts.capabilities:
+        return replace(rule, on_cancel="unknown") if rule.on_cancel == "stops" else rule
+    return rule
 
 
 def _price(item: Named, found: Found, facts: ModelFacts | None, desk: Desk) -> Price | None:

@@ -31,6 +31,9 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     code: str = ""
     """What the client was told it is, where the stream did not end well."""
     finish: str | None = None
+    seen_bytes: int | None = None
+    """The content of a stream that we left when all of it that had come was read: its provider has
+    made that, and what was on its way. None for every other end."""
 
     @property
     def is_failure(self) -> bool:

@@ -6,6 +6,7 @@ closed. Then the call's trail has it and its bill is settled.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 
@@ -97,8 +98,13 @@ class Asking:
         except DeadlineExceeded as error:
             self._note("timeout", unreported, detail=error.message)
             raise
+        except asyncio.CancelledError:
+            # Called off. Of a stream nothing was seen: with content it would be a reply by now.
+            seen = 0 if call.request.stream else None
+            self._note("abandoned", unreported, seen_bytes=seen)
+            raise
         except BaseException:
-            # Called off; or a mistake of ours, and then too somebody may have been asked.
+            # A mistake of ours: somebody may have been asked all the same.
             self._note("abandoned", unreported)
             raise
         reply.judge = self._judge
@@ -140,6 +146,7 @@ class Asking:
             http_status=outcome.http_status,
             detail=outcome.detail,
             is_known=True,
+            seen_bytes=outcome.seen_bytes,
         )
 
     def _note(
@@ -151,13 +158,14 @@ class Asking:
         http_status: int | None = None,
         detail: str = "",
         is_known: bool = False,
+        seen_bytes: int | None = None,
     ) -> None:
         call, deployment = self.call, self.stack.deployment
         price = deployment.price
         cost = None if price is None else price.cost(usage)
         charged = None
         if self._bill is not None:
-            charged = self._bill.settle(call, usage, cost, is_known=is_known)
+            charged = self._bill.settle(call, usage, cost, is_known=is_known, seen_bytes=seen_bytes)
         attempt = self.noted = Attempt(
             deployment=deployment.name,
             provider=deployment.provider,

@@ -3,14 +3,17 @@
 Theory. Before anybody is asked, the most that the attempt can cost is set aside everywhere it
 counts; when it ends, what it has cost takes the place of that. Between the two there is no moment
 in which another attempt could take the same money. Where nobody will ever say what an attempt
-cost (it was cut off, timed out, called off, or its provider does not report), the whole of what
-was set aside stays, for what a model thought unseen is billed as well: `charged`. The ledger has
-the best estimate beside it, `cost_nano`, and whether it is one.
+cost (it was cut off, timed out, or its provider does not report), the whole of what was set aside
+stays, for what a model thought unseen is billed as well: `charged`. So it does for a stream that
+was called off, unless its provider is known to stop then and its model shows all that it makes:
+then what was seen bounds what was made (`routing/upper.py`, left_cost). The ledger has the best
+estimate beside it, `cost_nano`, and whether it is one.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Protocol
 
 from pointsman.domain.deployment import Deployment
@@ -32,11 +35,12 @@ class Holder(Protocol):
 
 class Bill:
     """`worst_nano` is the most the attempt can cost, None for an unknown price; `expected_nano`
-    and `tokens` what it is expected to cost and to use."""
+    and `tokens` what it is expected to cost and to use; `left_nano` the most that it costs when it
+    is called off after so many bytes of content, None where that bounds nothing."""
 
     __slots__ = (
         *("_hold", "_holding", "_purse"),
-        *("deployment", "expected_nano", "is_hedge", "tokens", "worst_nano"),
+        *("deployment", "expected_nano", "is_hedge", "left_nano", "tokens", "worst_nano"),
     )
 
     def __init__(
@@ -46,6 +50,7 @@ class Bill:
         expected_nano: int | None,
         tokens: int,
         *,
+        left_nano: Callable[[int], int | None] = lambda seen_bytes: None,
         purse: Purse | None = None,
         holding: Holder | None = None,
         is_hedge: bool = False,
@@ -55,6 +60,7 @@ class Bill:
         self.expected_nano = expected_nano
         self.tokens = tokens
         self.is_hedge = is_hedge
+        self.left_nano = left_nano
         self._purse = purse
         self._holding = holding
         self._hold: Hold | None = None
@@ -76,15 +82,28 @@ class Bill:
         """Give all of it back: nobody was asked."""
         self._end(0, NO_USAGE, exact=True, is_void=True)
 
-    def settle(self, call: Call, usage: Usage, cost_nano: int | None, *, is_known: bool) -> int:
+    def settle(
+        self,
+        call: Call,
+        usage: Usage,
+        cost_nano: int | None,
+        *,
+        is_known: bool,
+        seen_bytes: int | None = None,
+    ) -> int:
         """Put what the attempt cost in the place of what was set aside; return what was charged.
 
-        `is_known`: it ended in a way that leaves nothing open but what `usage` says of itself."""
-        # 1. not billed: all of it comes back. 2. the provider has said what was used. 3. nobody
-        # knows: all of it stays.
+        `is_known`: it ended in a way that leaves nothing open but what `usage` says of itself.
+        `seen_bytes`: of the content of a stream that was called off with nothing unread."""
+        # 1. not billed: all of it comes back. 2. the provider has said what was used. 3. called
+        # off: what was seen may bound it. 4. nobody knows: all of it stays.
         cost, worst = cost_nano or 0, self.worst_nano or 0
         exact = usage is NO_USAGE or (is_known and not usage.estimated)
-        charged = 0 if usage is NO_USAGE else cost if exact else max(cost, worst)
+        if exact:
+            charged = 0 if usage is NO_USAGE else cost
+        else:
+            bound = None if seen_bytes is None else self.left_nano(seen_bytes)
+            charged = max(cost, worst if bound is None else min(bound, worst))
         self._end(charged, usage, exact=exact)
         if charged > worst and self._purse is not None:
             _log.warning(

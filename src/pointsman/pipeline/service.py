@@ -65,6 +65,7 @@ class Reply:
     __slots__ = (
         "_clock",
         "_failure",
+        "_is_read_up",
         "_is_waiting",
         "_left_at",
         "_listeners",
@@ -128,6 +129,8 @@ class Reply:
         self._quiet_since: float | None = None
         self._left_at = started
         self._is_waiting = False
+        self._is_read_up = False
+        """What came last was waited for in vain: nothing is left unread."""
 
     @property
     def is_stream(self) -> bool:
@@ -186,9 +189,10 @@ class Reply:
         else:
             self._quiet_since += now - self._left_at
         seen = stream.content_bytes()
-        self._is_waiting = True
+        self._is_waiting = self._is_read_up = True
         try:
             piece = await stream.next()
+            self._is_read_up = False
         except ProviderFailure as failure:
             if self._failure is None:
                 self._failure = failure
@@ -230,6 +234,7 @@ class Reply:
         stream = self._stream
         kind: OutcomeKind = "ok"
         detail = code = ""
+        seen_bytes: int | None = None
         usage = self.usage
         if stream is not None:
             self.finish = stream.finish()
@@ -242,6 +247,7 @@ class Reply:
             else:
                 kind, code = "abandoned", "" if failure is None else failure.code
                 detail = code
+                seen_bytes = stream.content_bytes() if self._is_read_up else None
             stream.abort()
             if usage is None or usage.estimated or kind != "ok":
                 seen = self.tokens_if_left(stream.content_bytes())
@@ -260,4 +266,5 @@ class Reply:
             detail=detail,
             code=code,
             finish=self.finish,
+            seen_bytes=seen_bytes,
         )

@@ -26,6 +26,10 @@ xAI's."""
 NESTED: Final = frozenset({"extra_body", "google"})
 """Where Gemini's OpenAI face takes Google's own fields, a search among them."""
 
+UNSEEN_FIELDS: Final = frozenset({"modalities", "audio", "prediction", "functions"})
+"""Fields that have an answer speak, that bill what was predicted and not said, or that put calls
+where we count no bytes."""
+
 PROVIDER_TURNS: Final = 10
 """Turns that a provider takes by itself where the request sets no bound: where Anthropic pauses
 (platform.claude.com/docs: server tools, 2026-11)."""
@@ -67,6 +71,7 @@ def besides_of(request: ChatRequest, needs: frozenset[str]) -> Besides:
         is_open=has_files or turns > 0,
         has_tools=bool(request.tools) or request.response_format is not None,
         caches=caches,
+        is_unseen=not UNSEEN_FIELDS.isdisjoint(request.extra),
     )
 
 

@@ -14,6 +14,7 @@ from pointsman.domain.deployment import Deployment, Tier
 from pointsman.domain.money import MILLION
 from pointsman.routing.signals import DeploymentState, RequestFeatures, size_of
 from pointsman.routing.upper import UNSTATED_OUTPUT as UNSTATED_OUTPUT
+from pointsman.routing.upper import left_cost as left_cost
 from pointsman.routing.upper import longest_answer as longest_answer
 from pointsman.routing.upper import model_tokens as model_tokens
 from pointsman.routing.upper import upper_usage as upper_usage

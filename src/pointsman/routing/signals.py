@@ -22,6 +22,7 @@ class Besides(msgspec.Struct, frozen=True, gc=False):
     service asked for, "" for the standard one. searches: web searches that the provider may make.
     is_open: it may read more than was sent: files, or what it finds. has_tools: tools or a schema
     come with it. caches: how long it asks a provider to keep its input, "", "5m" or "1h".
+    is_unseen: what is billed of an answer may not be text that it shows.
     """
 
     choices: int = 1
@@ -32,6 +33,7 @@ class Besides(msgspec.Struct, frozen=True, gc=False):
     is_open: bool = False
     has_tools: bool = False
     caches: Literal["", "5m", "1h"] = ""
+    is_unseen: bool = False
 
 
 PLAIN: Final = Besides()

@@ -20,6 +20,7 @@ from typing import Final
 
 import msgspec
 from msgspec import structs
+from msgspec.structs import replace
 
 from pointsman.domain.deployment import Deployment
 from pointsman.domain.money import MILLION, MOST_NANO
@@ -50,6 +51,13 @@ Gemini's 2,240 at its highest resolution (both providers' vision pages, 2026-11)
 IMAGE_BOUND: Final = 65_536
 """Of any other model. OpenAI's gpt-4o-mini counts up to 48,169 for one (2,833 + 8 * 5,667); its
 models of 2026 count patches of 32 pixels, some 14,400 for 12 megapixels, and state no end."""
+
+LEFT_TOKENS: Final = 256
+"""What a provider may have made of a choice when it sees that its stream was left, beyond what has
+arrived: a second or more of the fastest of those that stop (our own placement)."""
+
+UNSEEN: Final = frozenset({"reasoning", "audio"})
+"""Capabilities of models whose answers may cost what their text does not show."""
 
 LINES: Final = 11
 """Lines of a bill, each rounded up on its own."""
@@ -120,7 +128,31 @@ def worst_cost(
     price = deployment.price
     if price is None:
         return None
+    return _dearest_of(features, deployment, price, upper_usage(features, deployment, state))
+
+
+def left_cost(
+    features: RequestFeatures, deployment: Deployment, state: DeploymentState, seen_bytes: int
+) -> int | None:
+    """The most that a stream costs that was left after `seen_bytes` of content, in nano-USD.
+
+    A token is at least a byte, so its provider made no more than that many and those on their way.
+    None where what was seen bounds nothing: the provider goes on or nobody says whether it stops,
+    the model may think, speak or act unseen, or the price is unknown.
+    """
+    price, more = deployment.price, features.besides
+    if price is None or deployment.billing.on_cancel != "stops" or more.is_open or more.is_unseen:
+        return None
+    if not UNSEEN.isdisjoint(deployment.capabilities) or "reasoning" in features.needs:
+        return None
     most = upper_usage(features, deployment, state)
+    made = seen_bytes + LEFT_TOKENS * more.choices
+    return _dearest_of(features, deployment, price, replace(most, output=min(most.output, made)))
+
+
+def _dearest_of(
+    features: RequestFeatures, deployment: Deployment, price: Price, most: Usage
+) -> int:
     is_marked = features.besides.caches
     # Anthropic caches what is marked; others write to a cache when they like.
     may_write = bool(is_marked) or deployment.dialect != "anthropic"
