@@ -88,6 +88,24 @@ general_settings:
 environment_variables: {FOO: bar}
 """
 
+LITELLM_MONEY = """\
+model_list:
+  - model_name: gpt
+    litellm_params: {model: openai/gpt-4.1, max_budget: 10, budget_duration: 1d}
+  - model_name: claude
+    litellm_params: {model: anthropic/claude-sonnet-4-5}
+litellm_settings:
+  max_budget: 100
+  budget_duration: 30d
+  cache: true
+  cache_params: {type: redis, host: h, port: 6379, ttl: 60}
+router_settings:
+  provider_budget_config:
+    openai: {budget_limit: 1.5, time_period: 1d}
+    anthropic: {budget_limit: 1, time_period: 3d}
+    mistral: {budget_limit: 1, time_period: 1d}
+"""
+
 LLM_ROUTER = """\
 models:
   workhorses:
@@ -239,11 +257,11 @@ def test_the_rest_of_litellms_settings_is_carried_over(lite: Migration, known: K
         ("router_settings.fallbacks[0].chat", "dropped", "nowhere"),
         ("router_settings.model_group_alias.lost", "dropped", "no such model group"),
         ("router_settings.model_group_alias.hidden-one", "changed", "none is hidden"),
-        ("router_settings.redis_host", "dropped", "in the process"),
+        ("router_settings.redis_host", "dropped", "env:REDIS_URL"),
         ("router_settings.timeout", "changed", "one attempt"),
         ("litellm_settings.success_callback", "dropped", "no callbacks"),
         ("litellm_settings.drop_params", "dropped", "dialect"),
-        ("general_settings.database_url", "dropped", "SQLite"),
+        ("general_settings.database_url", "dropped", "env:LEDGER_URL"),
         ("environment_variables.FOO", "dropped", "outside the file"),
     ],
 )
@@ -318,6 +336,34 @@ model_list:
     assert (price.batch.input, price.batch.output) == (625_000_000, 5_000_000_000)
 
 
+def test_what_may_be_spent_and_what_is_kept_is_carried_over(known: Known) -> None:
+    migration = migrate(LITELLM_MONEY, "config.yaml", known=known)
+    settings = settings_of(migration, known)
+    everybody, at_openai = settings.budgets
+    assert (everybody.scope, everybody.limit, everybody.window.period) == (
+        "everyone",
+        100_000_000_000,
+        "month",
+    )
+    assert (at_openai.scope, at_openai.match, at_openai.limit, at_openai.window.period) == (
+        "provider",
+        frozenset({"openai"}),
+        1_500_000_000,
+        "day",
+    )
+    assert (settings.cache.mode, settings.cache.ttl_s) == ("exact", 60)
+    told = notes(migration)
+    for path, kind, part in (
+        ("litellm_settings.budget_duration", "changed", "month of the calendar"),
+        ("litellm_settings.cache_params.type", "changed", "memory of each worker"),
+        ("litellm_settings.cache_params.host", "dropped", "`redis`"),
+        ("model_list[0].litellm_params.max_budget", "dropped", "not of one deployment"),
+        ("router_settings.provider_budget_config.mistral", "dropped", "no deployment"),
+        ("router_settings.provider_budget_config.anthropic.budget_limit", "dropped", "of 3d"),
+    ):
+        assert told[path][0] == kind and part in told[path][1]
+
+
 def test_llm_routers_file_passes_our_check(ts: Migration, known: Known) -> None:
     assert (ts.format, ts.problems) == ("llm-router", ())
     assert ts.variables == ("ANTHROPIC_API_KEY", "GLM_KEY", "KAT_KEY")
@@ -366,7 +412,7 @@ def test_strategies_become_routes(ts: Migration, known: Known) -> None:
         ("fallback_chains[0].name", "changed", "by itself"),
         ("fallback_chains[1].models", "dropped", ""),
         ("fallback_chains[1].circuit_breaker", "dropped", "first chain"),
-        ("budgets.default.daily_limit", "dropped", "no budgets over time"),
+        ("budgets.default.daily_limit", "dropped", "write `budgets`"),
         ("observability.otlpEndpoint", "dropped", "not set in this file"),
     ],
 )

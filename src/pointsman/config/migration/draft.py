@@ -23,6 +23,8 @@ class Draft:
     routes: list[Entry] = field(default_factory=list)
     timeouts: Entry = field(default_factory=dict)
     breaker: Entry = field(default_factory=dict)
+    budgets: list[Entry] = field(default_factory=list)
+    cache: Entry = field(default_factory=dict)
     variables: set[str] = field(default_factory=set)
 
     def env(self, name: str) -> str:
@@ -39,6 +41,8 @@ COMMENTS: Mapping[str, str] = {
     "routes": "The names that clients ask for.",
     "timeouts": "Seconds, for every route.",
     "breaker": "When a failing deployment is left alone, and for how long.",
+    "budgets": "What may be spent; none is exceeded. A model without a price is refused.",
+    "cache": "Answers kept for the same question, within a tenant.",
 }
 
 
@@ -57,6 +61,8 @@ def write(draft: Draft, origin: str) -> str:
         "routes": draft.routes,
         "timeouts": draft.timeouts,
         "breaker": draft.breaker,
+        "budgets": draft.budgets,
+        "cache": draft.cache,
     }
     for name, value in sections.items():
         if value:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pointsman.config.known import Known
 from pointsman.config.migration.draft import ALL_TIERS, Draft, Entry
 from pointsman.config.migration.litellm_models import Group, Models
+from pointsman.config.migration.litellm_money import carry_money
 from pointsman.config.migration.source import Journal, Source, env_name
 from pointsman.config.yaml_marks import Node
 
@@ -19,24 +20,25 @@ STRATEGIES: Mapping[str, str] = {
     "cost-based-routing": "cost",
 }
 
+SHARED = "for what workers share write `redis: {url: env:REDIS_URL}`; money needs none"
 OTHER = "Pointsman has no such setting"
 REASONS: Mapping[str, str] = {
     "environment_variables": "variables are set outside the file",
-    "database_url": "the ledger is a SQLite file, see `ledger.path`",
+    "database_url": "for a ledger in PostgreSQL write `ledger: {url: env:LEDGER_URL}`",
     "store_model_in_db": "the file is the only source of models",
-    "cache": "answers are not cached",
-    "cache_params": "answers are not cached",
-    "redis_host": "state is kept in the process",
-    "redis_port": "state is kept in the process",
-    "redis_password": "state is kept in the process",
+    "cache_params": "see `cache` and `redis`: keys of answers are made otherwise",
+    "redis_host": SHARED,
+    "redis_port": SHARED,
+    "redis_password": SHARED,
+    "redis_url": SHARED,
     "success_callback": "no callbacks: there are metrics, logs and the ledger",
     "failure_callback": "no callbacks: there are metrics, logs and the ledger",
     "callbacks": "no callbacks: there are metrics, logs and the ledger",
     "callback_settings": "no callbacks: there are metrics, logs and the ledger",
     "guardrails": "there are no guardrails; sensitive content can be kept local",
-    "alerting": "there are no alerts",
-    "max_budget": "there are no budgets over time; a route may bound one request's cost",
-    "budget_duration": "there are no budgets over time; a route may bound one request's cost",
+    "alerting": "say where they go under `alerts.sinks`",
+    "max_budget": "not of one deployment: write `budgets`, of a model or a provider",
+    "budget_duration": "not of one deployment: write `budgets`, of a model or a provider",
     "retry_policy": "retries go by kind of failure, see `fallback`",
     "allowed_fails_policy": "one breaker setting holds for all kinds of failure",
     "drop_params": "what the chosen dialect cannot say is left out or refused by its own rules",
@@ -69,6 +71,7 @@ def carry_litellm(root: Node, draft: Draft, journal: Journal, known: Known) -> N
     _timeouts(router, library, attempts, draft)
     _breaker(router, draft)
     _server(file.section("general_settings"), draft)
+    carry_money(library, router, draft)
     if router.take("enable_pre_call_checks") is False:
         router.note("changed", "context windows are always checked", "enable_pre_call_checks")
 

@@ -25,8 +25,8 @@ STRATEGIES: Mapping[str, str] = {
 
 OTHER = "Pointsman has no such setting"
 REASONS: Mapping[str, str] = {
-    "budgets": "there are no budgets over time; a route may bound one request's cost",
-    "default_budget": "there are no budgets over time; a route may bound one request's cost",
+    "budgets": "write `budgets`: a name, a scope, limit_usd and a window",
+    "default_budget": "write `budgets`: a name, a scope, limit_usd and a window",
     "observability": "logs, metrics and traces are not set in this file",
     "eval": "answers are not scored",
     "priority": "a client asks for a route by its name, so routes do not compete",
