@@ -41,6 +41,39 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
+MONEY = """\
+budgets:
+  - {name: today, scope: team, match: [web], limit_usd: 5, window: day, at_cap: downgrade}
+rates: [{name: pace, scope: key, requests_per_minute: 1000}]
+admin: {tokens: [{token: 'env:ADMIN', name: ops, role: owner}]}
+cache: {mode: exact}
+alerts: {sinks: [{name: log, kind: log}]}
+"""
+
+
+def test_what_is_said_of_money_is_explained(tmp_path: Path) -> None:
+    file = tmp_path / "pointsman.yaml"
+    text = FILE.replace("{path: l.db}", "{url: 'env:LEDGER'}")
+    file.write_text(text + MONEY)
+    env = {"ADMIN": "a" * 40, "LEDGER": "postgresql://me:secret-word@db:5433/books?x=1"}
+    result = run("check", str(file), **env)
+    assert result.exit_code == 0, result.output
+    for said in (
+        "ledger: postgresql://db:5433/books\n",
+        "administered on http://127.0.0.1:4001 by ops (owner)",
+        "cache: exact, in memory, for 3600 s",
+        "alerts go to log",
+    ):
+        assert said in result.stdout
+    rows = [line.split() for line in result.stdout.splitlines()]
+    assert ["today", "team:", "web", "$5.00", "day", "strict", "downgrade"] in rows
+    pace = ["key", "1,000", "requests", "rolling", "minute", "strict", "reject"]
+    assert any(row[2:] == pace for row in rows)
+    found = run("check", str(file), "--json", **env)
+    assert "secret-word" not in found.stdout + result.stdout
+    assert json.loads(found.stdout)["limits"][0]["limit"] == "$5.00"
+
+
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No key of the machine's own takes part."""

@@ -95,6 +95,7 @@ def print_description(description: dict[str, Any], console: Console) -> None:
     _print_server(description, console)
     _print_providers(description, console)
     _print_deployments(description, console)
+    _print_limits(description, console)
     for route in description["routes"]:
         _print_route(route, console)
     warnings = description["warnings"]
@@ -136,6 +137,14 @@ def _print_server(description: dict[str, Any], console: Console) -> None:
     _say(console, f"listens on {server['address']}, {server['workers']} worker(s)")
     _say(console, f"callers' keys: {keys}")
     _say(console, f"ledger: {description['ledger'] or 'in memory'}")
+    admin, cache, sinks = (description[part] for part in ("admin", "cache", "alerts"))
+    if admin["tokens"]:
+        who = ", ".join(f"{token['name']} ({token['role']})" for token in admin["tokens"])
+        _say(console, f"administered on {admin['address']} by {who}")
+    if cache["mode"] != "off":
+        _say(console, f"cache: {cache['mode']}, in {cache['store']}, for {cache['ttl_s']:g} s")
+    if sinks:
+        _say(console, f"alerts go to {', '.join(sink['name'] for sink in sinks)}")
 
 
 def _print_providers(description: dict[str, Any], console: Console) -> None:
@@ -177,6 +186,20 @@ def _print_deployments(description: dict[str, Any], console: Console) -> None:
     for each in description["deployments"]:
         if each["preload"] is not None:
             _say(console, f"  {each['name']} is made ready: {each['preload']}")
+
+
+def _print_limits(description: dict[str, Any], console: Console) -> None:
+    if not description["limits"]:
+        return
+    table = _table("\nLimits", "name", "scope", "limit", "window", "mode", "at the limit")
+    for each in description["limits"]:
+        only = "" if each["match"] is None else f": {', '.join(each['match'])}"
+        whose = "" if each["tenant"] is None else f", of {each['tenant']}"
+        table.add_row(
+            *(each["name"], f"{each['scope']}{only}{whose}", each["limit"]),
+            *(each["window"] or "–", each["mode"], each["at_cap"]),
+        )
+    console.print(table)
 
 
 def _print_route(route: dict[str, Any], console: Console) -> None:

@@ -13,6 +13,7 @@ from typing import Any, get_args
 
 from msgspec import structs
 
+from pointsman.config.describe_money import describe_money
 from pointsman.config.lints import Examined, lint
 from pointsman.config.problems import Problem
 from pointsman.config.settings import PreloadSettings, Route, Settings
@@ -39,7 +40,7 @@ Description = dict[str, Any]
 def describe(examined: Examined, key_sources: Mapping[str, str]) -> Description:
     """Describe everything; `key_sources` says where each provider's key came from."""
     settings = examined.settings
-    server, ledger = settings.server, settings.ledger
+    server = settings.server
     return {
         "origin": settings.origin,
         "server": {
@@ -57,7 +58,7 @@ def describe(examined: Examined, key_sources: Mapping[str, str]) -> Description:
                 for key in server.keys
             ],
         },
-        "ledger": None if ledger.path is None else str(ledger.path),
+        **describe_money(settings),
         "providers": [
             {
                 "name": name,
