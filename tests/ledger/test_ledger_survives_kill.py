@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from pointsman.clock import SystemClock
-from pointsman.ledger.reports import recent, usage_report
+from pointsman.ledger.lookup import entry_by_id
+from pointsman.ledger.reading import reading
 from pointsman.ledger.sqlite import SqliteLedger
+from pointsman.reports import EVERYONE, Line, Question, report
 
 pytestmark = pytest.mark.slow
 
@@ -49,6 +51,11 @@ def start(path: Path, name: str, count: int) -> subprocess.Popen[str]:
     return subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
 
 
+def asked(path: Path, *by: str) -> list[Line]:
+    with reading(path, SystemClock()) as ledger:
+        return report(ledger.database, Question.of(EVERYONE, by))
+
+
 def test_kill_9_takes_at_most_what_was_not_yet_flushed(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     with start(path, "w", 10_000_000) as writer:
@@ -61,16 +68,18 @@ def test_kill_9_takes_at_most_what_was_not_yet_flushed(tmp_path: Path) -> None:
     check = sqlite3.connect(path)
     assert check.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     check.close()
-    [total] = usage_report(path)
+    [total] = asked(path)
     assert total.requests >= flushed
     # A batch is whole or not there: every entry has both its attempts, and nothing is skipped.
     assert total.attempts == 2 * total.requests
     assert total.cost_nano == 70 * total.requests
-    assert recent(path, 1)[0].entry.request_id == f"w-{total.requests}"
+    with reading(path, SystemClock()) as ledger:
+        last = entry_by_id(ledger.database, f"w-{total.requests}")
+    assert last is not None
     after = SqliteLedger(path, SystemClock())
-    after.append(recent(path, 1)[0].entry)
+    after.append(last.entry)
     after.close()
-    assert usage_report(path) == [total]
+    assert asked(path) == [total]
 
 
 def test_several_processes_may_make_and_share_one_file(tmp_path: Path) -> None:
@@ -79,7 +88,7 @@ def test_several_processes_may_make_and_share_one_file(tmp_path: Path) -> None:
     for writer in writers:
         writer.communicate(timeout=60)
         assert writer.returncode == 0
-    by_key = usage_report(path, ["key"])
+    by_key = asked(path, "key")
     assert {(row.group, row.requests, row.attempts, row.cost_nano) for row in by_key} == {
         ((f"w{number}",), 1_000, 2_000, 70_000) for number in range(4)
     }

@@ -18,13 +18,14 @@ from msgspec.structs import replace
 from pointsman.clock import SystemClock
 from pointsman.domain.usage import Usage
 from pointsman.errors import ConfigError
-from pointsman.ledger.migrate import newest
-from pointsman.ledger.reports import entry_by_id, usage_report
+from pointsman.ledger.lookup import entry_by_id
+from pointsman.ledger.reading import reading
 from pointsman.ledger.rows import decision_json, decision_of
 from pointsman.ledger.sqlite import SqliteLedger
+from pointsman.reports import EVERYONE, Question, report
 from pointsman.routing.decision import Decision, Ranking
 from pointsman.store.database import Database
-from pointsman.store.migrate import migrate
+from pointsman.store.migrate import migrate, newest
 from pointsman.store.sqlite import SqliteDatabase
 
 Open = Callable[..., SqliteLedger]
@@ -93,7 +94,8 @@ def test_the_decision_is_kept_as_compact_json(
     ledger.flush()
     body = rows(path, "SELECT body FROM decision")[0][0]
     assert ": " not in body.replace("would cost", "")
-    recorded = entry_by_id(path, made.request_id)
+    with reading(path, SystemClock()) as read:
+        recorded = entry_by_id(read.database, made.request_id)
     assert recorded is not None
     kept: Any = recorded.decision
     assert kept is not None
@@ -364,7 +366,8 @@ def test_two_writers_of_one_file_neither_lose_nor_double(
         thread.start()
     for thread in threads:
         thread.join()
-    [total] = usage_report(path)
+    with reading(path, SystemClock()) as read:
+        [total] = report(read.database, Question.of(EVERYONE))
     assert (total.requests, total.attempts, total.cost_nano) == (400, 400, 40_000)
     assert rows(path, "SELECT count(*) FROM attempt") == [(400,)]
     assert [ledger.lost for ledger in ledgers] == [0, 0]

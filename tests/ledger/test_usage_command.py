@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from pointsman.cli.periods import moment
 from pointsman.clock import SystemClock
 from pointsman.domain.call import Caller
 from pointsman.ledger.sqlite import SqliteLedger
+from pointsman.ledger.write import insert
+from pointsman.store.open import Store
 
 Run = Callable[..., Result]
 
@@ -82,6 +85,52 @@ def test_csv_is_read_back(run: Run, ledger: Path) -> None:
     ]
 
 
+def test_a_day_may_be_asked_for_among_the_dimensions(run: Run, ledger: Path) -> None:
+    rows = json.loads(run("--by", "app,day", "--json").output)
+    assert [(row["app"], row["day"], row["requests"]) for row in rows] == [
+        ("web", "2026-11-20", 2),
+        ("bot", "2026-11-21", 1),
+    ]
+    assert run("--by", "day").output.splitlines()[1].split()[:2] == ["2026-11-20", "2"]
+
+
+def test_it_says_what_a_report_says(run: Run, ledger: Path) -> None:
+    [row] = json.loads(run("--by", "", "--json").output)
+    told = CliRunner().invoke(main, ["report", "lines", "--by", "", "--json"]).output
+    [line] = json.loads(told)["lines"]
+    same = ("requests", "errors", "attempts", "fallbacks", "input_tokens", "cost_nano_usd")
+    assert {name: row[name] for name in same} == {name: line[name] for name in same}
+    assert (row["seconds_p95"], row["saved_usd"]) == (line["seconds_p95"], line["saved_usd"])
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("how", ["option", "environment", "config"])
+def test_a_ledger_in_postgresql_is_reported(
+    run: Run,
+    how: str,
+    entry: Any,
+    postgres_database: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with (
+        closing(Store.of(postgres_database, SystemClock()).open()) as database,
+        database.transaction(),
+    ):
+        insert(database, [entry(), entry()])
+    arguments: tuple[str, ...] = ()
+    if how == "option":
+        arguments = ("--ledger", postgres_database)
+    elif how == "environment":
+        monkeypatch.setenv("POINTSMAN_LEDGER", postgres_database)
+    else:
+        monkeypatch.setenv("LEDGER_URL", postgres_database)
+        (tmp_path / "pointsman.yaml").write_text("ledger: {url: env:LEDGER_URL}\n")
+        arguments = ("--config", "pointsman.yaml")
+    [row] = json.loads(run("--by", "model", "--json", *arguments).output)
+    assert (row["model"], row["requests"], row["cost_nano_usd"]) == ("small", 2, 200)
+
+
 def test_csv_of_nothing_still_has_its_head(run: Run, ledger: Path) -> None:
     output = run("--by", "app", "--csv", "--since", "2027-01-01").output
     assert output.startswith("app,requests,errors,")
@@ -109,6 +158,8 @@ def test_filters_and_periods_reach_the_report(run: Run, ledger: Path) -> None:
         (["--since", "soon"], "--since", "'soon' is no moment; try 24h"),
         (["--until", "2026-13-01"], "--until", "is no moment"),
         (["--bucket", "year"], "--bucket", "'year' is not one of"),
+        (["--by", "day", "--bucket", "week"], "--by", "one of hour, day, week and month"),
+        (["--where", "day=2026-11-20"], "--where", "named by since and until"),
     ],
 )
 def test_a_mistake_names_its_option(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -137,3 +138,16 @@ def test_an_invoice_is_compared_and_booked(run: Run, ledger: Database) -> None:
     assert json.loads(differs.output)["difference_nano_usd"] == 5
     assert json.loads(run("reconcile", str(invoice), "--book", "--json").output)["booked"] == 1
     assert run("reconcile", str(invoice)).exit_code == 0
+
+
+def test_nothing_is_booked_in_a_ledger_that_stays_as_it_is(
+    run: Run, ledger: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [each for each in entries(5) if each.attempts]
+    write(ledger, made)
+    Path("invoice.csv").write_text("\n".join(by_attempt(made)) + "\n")
+    monkeypatch.setattr(os, "access", lambda _, mode: mode != os.W_OK)
+    assert run("reconcile", "invoice.csv").exit_code == 0
+    result = run("reconcile", "invoice.csv", "--book")
+    assert result.exit_code == 1
+    assert "nothing is booked in it" in result.output
