@@ -46,6 +46,17 @@ def test_a_budget_that_refuses_is_used_up_though_not_to_the_last_cent() -> None:
     assert "refused" in alerts[-1].text
 
 
+def test_one_request_that_is_too_large_uses_up_no_threshold() -> None:
+    """Else anybody could have the thresholds of a whole month count as told."""
+    early = reached(stands(1), NOW, is_refused=True)
+    assert [(each.severity, each.facts["threshold"]) for each in early] == [("warning", None)]
+    assert "refused" in early[0].text
+    later = reached(stands(85), NOW, is_refused=True)
+    assert [each.key for each in later].count(early[0].key) == 1
+    assert told(later) == [0, 0.8]
+    assert early[0].key not in [each.key for each in reached(stands(99.7), NOW, is_refused=True)]
+
+
 def test_a_window_that_is_over_says_nothing_more() -> None:
     late = stands(100)
     assert reached(late, late.until) == []

@@ -2,7 +2,12 @@
 
 Where spending jumps over several at once, the highest is told and the others are noted as known:
 three messages about one request help nobody. The last one has two ways to be reached, since a
-strict budget may never be spent to the last cent: it is full, or it has refused a request.
+strict budget may never be spent to the last cent: it is full, or it is nearly so and has refused a
+request.
+
+A refusal by a budget that is far from full says something else: the request was too large, or
+many are under way. It is told once in a window too, under a name of its own, since whoever may
+send one absurd request could else have every threshold of the month count as told.
 """
 
 from __future__ import annotations
@@ -16,6 +21,9 @@ from pointsman.config.settings_money import Severity
 from pointsman.domain.budgets import Account, Budget, Scope
 from pointsman.domain.money import format_usd
 from pointsman.domain.windows import FOREVER, LENGTHS
+
+NEARLY_FULL: Final = 0.9
+"""Share of the limit from which a refusal says that a budget is used up."""
 
 
 class Settled(Protocol):
@@ -42,29 +50,35 @@ def reached(stands: Settled, now: float, *, is_refused: bool = False) -> list[Al
     budget = stands.budget
     if stands.until <= now and not budget.window.rolling:
         return []
+    is_used_up = is_refused and stands.spent >= amount_at(NEARLY_FULL, stands.limit)
     crossed = [
         at
         for at in sorted(budget.alert_at)
-        if stands.spent >= amount_at(at, stands.limit) or (is_refused and at <= 1)
+        if stands.spent >= amount_at(at, stands.limit) or (is_used_up and at <= 1)
     ]
-    # A refusal may come without any threshold of 1, or with an empty account that is too small.
-    if is_refused and 1.0 not in crossed and budget.alert_at:
+    if is_used_up and 1.0 not in crossed and budget.alert_at:  # There may be no threshold of 1.
         crossed = sorted([*crossed, 1.0])
-    lasts = stands_for(stands, now)
-    return [
-        Alert(
-            kind="threshold",
-            severity=severity_at(at),
-            key=threshold_key(stands, at),
-            text=_text(stands, at, is_refused),
-            stands_s=lasts,
-            tenant=tenant_of(budget, stands.account[1]),
-            facts=facts_of(stands) | {"threshold": at},
-            is_quiet=at != crossed[-1],
-            repeats=False,
-        )
-        for at in crossed
-    ]
+    told = [_alert(stands, now, at, is_used_up, is_quiet=at != crossed[-1]) for at in crossed]
+    if is_refused and not is_used_up and budget.alert_at:
+        told.insert(0, _alert(stands, now, None, is_refused))
+    return told
+
+
+def _alert(
+    stands: Settled, now: float, at: float | None, is_refused: bool, *, is_quiet: bool = False
+) -> Alert:
+    """`at` None: a refusal that no threshold explains."""
+    return Alert(
+        kind="threshold",
+        severity="warning" if at is None else severity_at(at),
+        key=threshold_key(stands, "refused" if at is None else f"{at:g}"),
+        text=_text(stands, at, is_refused),
+        stands_s=stands_for(stands, now),
+        tenant=tenant_of(stands.budget, stands.account[1]),
+        facts=facts_of(stands) | {"threshold": at},
+        is_quiet=is_quiet,
+        repeats=False,
+    )
 
 
 def next_amount(budget: Budget, limit: int, spent: int) -> int | None:
@@ -83,12 +97,12 @@ def severity_at(threshold: float) -> Severity:
     return "critical" if threshold >= 1 else "warning" if threshold >= 0.8 else "info"
 
 
-def threshold_key(stands: Settled, at: float) -> str:
+def threshold_key(stands: Settled, what: str) -> str:
     """Of a calendar window its start is part of the name, so that the next one is told anew. A
     rolling one has no start; its alert stands for a whole window after it was last true."""
     name, subject = stands.account
     window = "" if stands.budget.window.rolling else f"|{stands.start:.0f}"
-    return f"threshold|{name}|{subject}|{at:g}{window}"
+    return f"threshold|{name}|{subject}|{what}{window}"
 
 
 def stands_for(stands: Settled, now: float) -> float:
@@ -141,12 +155,12 @@ def amount_text(budget: Budget, amount: int) -> str:
     return format_usd(amount) if budget.unit == "nano_usd" else f"{amount:,} {budget.unit}"
 
 
-def _text(stands: Settled, at: float, is_refused: bool) -> str:
+def _text(stands: Settled, at: float | None, is_refused: bool) -> str:
     budget = stands.budget
     spent, limit = amount_text(budget, stands.spent), amount_text(budget, stands.limit)
     share = 100 * stands.spent / stands.limit if stands.limit else 100.0
     what = f"{whose(budget, stands.account[1])} ({budget.window}): {spent} of {limit} are used"
-    if at == 1 and is_refused and stands.spent < stands.limit:
+    if at in (1, None) and is_refused and stands.spent < stands.limit:
         return f"{what} ({share:.1f} %), and what was asked for does not fit: refused"
     return f"{what} ({share:.1f} %)"
 
