@@ -100,12 +100,27 @@ class Books:
         return f"Books({self.ledger!r}, {self.treasury!r})"
 
 
-def check_shared(settings: Settings) -> None:
-    """Raise ConfigError where several workers would each count for themselves."""
-    if settings.budgets and not settings.ledger.is_kept:
+def check_shared(settings: Settings, started: Settings | None = None) -> None:
+    """Raise ConfigError where several workers would each count for themselves.
+
+    `started`: what the process was started with, where it is not these: a reload changes neither
+    where the ledger is nor who counts rates.
+    """
+    kept = settings if started is None else started
+    if not settings.budgets or kept.ledger.is_kept:
+        return
+    when = "" if started is None else ", from the start,"
+    is_counted = kept.redis is not None and kept.redis.rates
+    if not is_counted:
         raise ConfigError(
-            f"{settings.origin}: budgets and rates need `ledger.path` or `ledger.url` with several "
-            "workers: in memory each would count for itself"
+            f"{settings.origin}: budgets and rates need `ledger.path` or `ledger.url`{when} with "
+            "several workers (rates alone may have `redis`): in memory each would count for itself"
+        )
+    money = [budget.name for budget in settings.budgets if budget.unit == "nano_usd"]
+    if money:
+        raise ConfigError(
+            f"{settings.origin}: budget {money[0]} needs `ledger.path` or `ledger.url`{when} with "
+            "several workers: `redis` counts rates and never money"
         )
 
 

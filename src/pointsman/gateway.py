@@ -81,6 +81,7 @@ class Gateway(InProcess):
         self._count = itertools.count(1)
         metrics_directory = os.environ.get(METRICS_DIRECTORY_VARIABLE)
         self._is_one_of_many = metrics_directory is not None
+        self._started = settings
         self._check(settings)
         self.books = Books(settings, clock, ledger)
         self.ledger = self.books.ledger
@@ -237,7 +238,8 @@ class Gateway(InProcess):
 
     def _check(self, settings: Settings) -> None:
         if self._is_one_of_many:
-            check_shared(settings)
+            is_first = settings is self._started
+            check_shared(settings, None if is_first else self._started)
 
     def swap(self, generation: Generation) -> None:
         """Put a prepared generation in place, between two calls; on the event loop."""

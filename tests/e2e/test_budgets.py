@@ -19,6 +19,7 @@ from pointsman.access.principal import EVERYTHING
 from pointsman.alerts.book import list_alerts
 from pointsman.books import check_shared
 from pointsman.config.load import loads
+from pointsman.config.settings import Settings
 from pointsman.domain.usage import Price, Rates
 from pointsman.errors import ConfigError
 from pointsman.testing import Answer, Cut, ErrorEvent, Fail, Hang, Slow, Truncate
@@ -613,13 +614,41 @@ async def test_a_reload_applies_to_the_window_that_runs(a_cent: House) -> None:
     assert (await a_cent.chat("hi", max_tokens=19_000)).status == 402
 
 
-def test_several_workers_without_a_store_are_refused_with_the_remedy() -> None:
-    settings = loads(
-        "budgets: [{name: b, scope: everyone, limit_usd: 1}]\n"
-        "deployments: [{model: ollama/x, tier: local}]\n",
-        "pointsman.yaml",
-        {},
-        Path.cwd(),
-    )
-    with pytest.raises(ConfigError, match=r"need `ledger.path` or `ledger.url` with several"):
-        check_shared(settings)
+MONEY = "budgets: [{name: b, scope: everyone, limit_usd: 1}]\n"
+RATE = "rates: [{name: r, scope: everyone, requests_per_minute: 9}]\n"
+REDIS = "redis: {url: 'env:REDIS'}\n"
+LEDGER = "ledger: {path: ledger.db}\n"
+
+
+def read(text: str) -> Settings:
+    text += "deployments: [{model: ollama/x, tier: local}]\n"
+    return loads(text, "pointsman.yaml", {"REDIS": "redis://127.0.0.1"}, Path.cwd())
+
+
+@pytest.mark.parametrize("text", ["", REDIS, LEDGER + MONEY + RATE, REDIS + RATE, LEDGER + RATE])
+def test_several_workers_may_count_where_they_count_together(text: str) -> None:
+    check_shared(read(text))
+    check_shared(read(text), started=read(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        (MONEY, r"need `ledger.path` or `ledger.url` with several"),
+        (RATE, r"\(rates alone may have `redis`\)"),
+        (REDIS.replace("}", ", rates: false}") + RATE, r"\(rates alone may have `redis`\)"),
+        (REDIS + RATE + MONEY, r"budget b needs `ledger.path` or `ledger.url` with several"),
+    ],
+)
+def test_several_workers_without_a_store_are_refused_with_the_remedy(
+    text: str, remedy: str
+) -> None:
+    with pytest.raises(ConfigError, match=remedy):
+        check_shared(read(text))
+
+
+def test_a_reload_brings_several_workers_no_store() -> None:
+    for more in (LEDGER, REDIS):
+        with pytest.raises(ConfigError, match="from the start, with several workers"):
+            check_shared(read(more + RATE), started=read(""))
+    check_shared(read(RATE), started=read(LEDGER))
