@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
 
 from pointsman.budgets.accounts import StoreAccounts
 from pointsman.budgets.ahead import NO_LOG
@@ -27,6 +27,9 @@ from pointsman.ledger.entries import LedgerStore
 from pointsman.ledger.opening import Kept, open_ledger
 from pointsman.observe.budget_metrics import Watched, show_kept, show_standings, show_treasury
 from pointsman.store.errors import StorageError
+
+if TYPE_CHECKING:
+    from pointsman.shared.rates import SharedRates
 
 LOOK_S: Final = 10.0
 """How old what is shown of all accounts may be, in seconds."""
@@ -46,6 +49,10 @@ class Books:
         self.ledger = self.kept.ledger
         escrow = _escrow_of(self.kept, settings.ledger, clock)
         rates = _rates_of(self.kept, settings, clock)
+        self.redis_uses: Mapping[str, Callable[[], bool]] = (
+            {} if rates is None else {"rates": lambda: rates.is_shared}
+        )
+        """What the shared server is used for, and whether it answers."""
         self.treasury = Treasury(settings.budgets, escrow, clock, log=self.kept.log, rates=rates)
         self._of_file: tuple[Budget, ...] = settings.budgets
         self._stored: tuple[Budget, ...] = ()
@@ -131,7 +138,7 @@ def _escrow_of(kept: Kept, settings: LedgerSettings, clock: Clock) -> Escrow:
     return StoreEscrow(store, Membership(owner.worker, owner.host, owner.boot, settings.lease_s))
 
 
-def _rates_of(kept: Kept, settings: Settings, clock: Clock) -> Escrow | None:
+def _rates_of(kept: Kept, settings: Settings, clock: Clock) -> SharedRates | None:
     """Who counts rates, where it is not who keeps money. It falls back on the same store, as a
     worker of its own: it has a thread of its own, and no log."""
     if settings.redis is None or not settings.redis.rates:

@@ -37,6 +37,7 @@ from pointsman.generation import Generation
 from pointsman.health import Health
 from pointsman.inprocess import InProcess
 from pointsman.ledger.entries import LedgerStore
+from pointsman.observe.budget_metrics import show_redis
 from pointsman.observe.events import Observer, Observers
 from pointsman.observe.logs import log_change, log_entry
 from pointsman.observe.metrics import Metrics
@@ -121,6 +122,8 @@ class Gateway(InProcess):
         self.follow(lambda new: self._preload.follow(new.settings, new.stacks))
         self._local_load.show(self.metrics)
         self.books.show(self.metrics)
+        show_redis(self.metrics, {**self.books.redis_uses, **self.shelf.redis_uses})
+        self.metrics.watch("pointsman_alerts_raised_total", self._alerts_raised)
         self._sharing: Timer | None = None
         self._is_closed = False
 
@@ -265,6 +268,10 @@ class Gateway(InProcess):
 
     def _keys_refused(self) -> Mapping[tuple[str, ...], float]:
         return {(name,): chain.aside for name, chain in self.current.keys.items() if chain.refusals}
+
+    def _alerts_raised(self) -> Mapping[tuple[str, ...], float]:
+        # Copied at once: the thread of the alerts adds to it.
+        return {(kind,): count for kind, count in self.alerts.raised.copy().items()}
 
     def health(self) -> JsonObject:
         """Tell whether traffic can be served, and why not: `ready`, `reasons` and the rest."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -30,7 +30,18 @@ class Shelf:
         self._clock = clock
         self._own_secret = secrets.token_bytes(32)
         self._is_shared = settings.cache.store == "redis" and settings.redis is not None
-        self.answers = answers if answers is not None else make_answers(settings, clock)
+        self.redis_uses: Mapping[str, Callable[[], bool]] = {}
+        """What the shared server is used for, and whether it answers."""
+        self.answers = answers if answers is not None else self._made(settings)
+
+    def _made(self, settings: Settings) -> Answers:
+        if settings.cache.store != "redis" or settings.redis is None:
+            return MemoryAnswers(self._clock, settings.cache.most_bytes)
+        from pointsman.shared.answers import RedisAnswers
+
+        shared = RedisAnswers(settings.redis, self._clock)
+        self.redis_uses = {"cache": lambda: shared.is_well}
+        return shared
 
     def secret(self, settings: Settings) -> bytes:
         """What keys of questions are made with: the same on all that share their answers.
@@ -95,11 +106,3 @@ def secrets_of(settings: Settings) -> Iterator[str]:
         yield api_key.secret.reveal()
     for token in settings.admin.tokens:
         yield token.secret.reveal()
-
-
-def make_answers(settings: Settings, clock: Clock) -> Answers:
-    if settings.cache.store == "redis" and settings.redis is not None:
-        from pointsman.shared.answers import RedisAnswers
-
-        return RedisAnswers(settings.redis, clock)
-    return MemoryAnswers(clock, settings.cache.most_bytes)

@@ -537,6 +537,8 @@ async def test_a_strict_budget_that_refuses_tells_its_last_threshold() -> None:
         (line,) = [each for each in lines if each.facts.get("threshold") == 1.0]
         assert (line.kind, line.facts["budget"]) == ("threshold", "all")
         assert line.severity == "critical" and line.text.endswith("does not fit: refused")
+        told = (await house.get("/metrics")).body.decode()
+        assert 'pointsman_alerts_raised_total{kind="threshold"}' in told
 
 
 # Rates.

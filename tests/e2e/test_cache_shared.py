@@ -64,6 +64,24 @@ async def test_when_it_hangs_questions_are_answered_all_the_same(valkey: ValkeyS
         valkey.thaw()
 
 
+async def test_metrics_tell_whether_it_answers(valkey: ValkeyServer) -> None:
+    async with AsyncExitStack() as stack:
+        one, _ = await two(stack, valkey)
+
+        def shown() -> dict[str, str]:
+            lines = one.metrics.exposition().decode().splitlines()
+            return dict(each.rsplit(" ", 1) for each in lines if "pointsman_redis_up{" in each)
+
+        rates, cache = ('pointsman_redis_up{use="rates"}', 'pointsman_redis_up{use="cache"}')
+        await one.chat(MESSAGES)
+        assert shown() == {rates: "1.0", cache: "1.0"}
+        valkey.freeze()
+        async with asyncio.timeout(10):
+            while shown()[cache] == "1.0":
+                await one.chat(MESSAGES)
+        valkey.thaw()
+
+
 async def test_a_rate_counts_over_both_machines(valkey: ValkeyServer) -> None:
     rates = [{"name": "few", "scope": "everyone", "requests_per_minute": 20}]
     async with AsyncExitStack() as stack:

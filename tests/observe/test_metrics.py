@@ -10,6 +10,7 @@ import pytest
 from pointsman.domain.call import ANONYMOUS
 from pointsman.domain.usage import Usage
 from pointsman.ledger.entries import Attempt, LedgerEntry
+from pointsman.observe.budget_metrics import show_redis
 from pointsman.observe.metrics import Metrics
 from pointsman.routing.signals import DeploymentState
 
@@ -31,6 +32,16 @@ def entry(seconds: float = 0.1) -> LedgerEntry:
         baseline_nano=9_000_000,
         seconds=seconds,
     )
+
+
+def test_whether_a_shared_server_answers_is_told_by_use() -> None:
+    metrics = Metrics({}, lambda: 0)
+    show_redis(metrics, {})
+    assert not any(name.startswith("pointsman_redis_up{") for name in lines(metrics))
+    show_redis(metrics, {"rates": lambda: True, "cache": lambda: False})
+    seen = lines(metrics)
+    assert seen['pointsman_redis_up{use="rates"}'] == 1
+    assert seen['pointsman_redis_up{use="cache"}'] == 0
 
 
 def lines(metrics: Metrics) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""What metrics tell of budgets, of the log and of the ledger's writer.
+"""What metrics tell of budgets, of who counts them, of the log and of the ledger's writer.
 
 The store knows how budgets stand, and asking it takes a moment: so it is asked now and then, beside
 the event loop, and what was heard last is shown. Labels are names of budgets, which the operator
@@ -74,6 +74,14 @@ def show_standings(metrics: Watched, heard: Callable[[], Iterable[AccountStandin
     metrics.watch("pointsman_budget_over_usd", summed(lambda each: each.over))
     metrics.watch("pointsman_budget_suspense_usd", summed(lambda each: each.suspense))
     metrics.watch("pointsman_budget_fullest_ratio", fullest)
+
+
+def show_redis(metrics: Watched, uses: Mapping[str, Callable[[], bool]]) -> None:
+    """Show whether the shared server answers; `uses` says for each use of it."""
+    if uses:
+        metrics.watch(
+            "pointsman_redis_up", lambda: {(use,): float(is_up()) for use, is_up in uses.items()}
+        )
 
 
 def show_kept(metrics: Watched, kept: Kept) -> None:

@@ -210,6 +210,19 @@ TABLE: Mapping[str, Described] = {
     "pointsman_budget_fencings_total": Described(
         "counter", "Times that a worker was taken for dead and began anew."
     ),
+    "pointsman_alerts_raised_total": Described(
+        "counter",
+        "Alerts that a worker was the first to raise, by kind (threshold, burn_rate, forecast, "
+        "anomaly, loop).",
+        ("kind",),
+    ),
+    "pointsman_redis_up": Described(
+        "gauge",
+        "1 where the shared server answers, 0 where we go on without it, by use (rates, cache); "
+        "the worker's that is worst off.",
+        ("use",),
+        "min",
+    ),
     "pointsman_server_in_flight": Described("gauge", "Clients' requests under way now."),
     "pointsman_queue_waiting": Described("gauge", "Clients' requests that wait for a place now."),
     "pointsman_shed_total": Described(
