@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
@@ -242,6 +243,19 @@ def test_tolerance_is_a_share_or_an_amount() -> None:
 def test_a_file_that_cannot_be_understood_names_what(text: str, words: str) -> None:
     with pytest.raises(InvalidRequest, match=words):
         list(items(text.splitlines()))
+
+
+@pytest.mark.parametrize(
+    "text", ["attempt_id,cost_usd\na,1\n".encode("utf-16"), b"PAR1\x15\xfe\x00", b"\xff"]
+)
+def test_a_file_that_is_no_text_is_told_so(text: bytes, tmp_path: Path) -> None:
+    """Spreadsheets write UTF-16, and some take an export in Parquet for an invoice."""
+    (tmp_path / "invoice").write_bytes(text)
+    with (
+        (tmp_path / "invoice").open(encoding="utf-8-sig", newline="") as lines,
+        pytest.raises(InvalidRequest, match="UTF-8"),
+    ):
+        list(items(lines))
 
 
 def test_numbers_and_days_are_read_as_they_are_written() -> None:

@@ -120,6 +120,15 @@ def mapped(columns: Mapping[str, str]) -> Shape:
 
 def items(lines: Iterable[str], shape: Shape | None = None) -> Iterator[Item]:
     """Read a file's lines. Without a shape it is the known one that fits. Raises InvalidRequest."""
+    try:
+        yield from _items(lines, shape)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InvalidRequest(
+            f"this is no CSV file in UTF-8 ({error}): save it as one", param="invoice"
+        ) from error
+
+
+def _items(lines: Iterable[str], shape: Shape | None) -> Iterator[Item]:
     reader = csv.DictReader(lines)
     heads = tuple(name.strip().lstrip("\ufeff") for name in reader.fieldnames or ())
     reader.fieldnames = heads
