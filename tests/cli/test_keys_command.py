@@ -73,7 +73,9 @@ def test_a_rotation_overlaps_as_long_as_is_said(config: Path) -> None:
     ("words", "status", "said"),
     [
         (("keys", "show", "none"), 1, "there is no key"),
-        (("keys", "create", "a b"), 1, "name"),
+        (("keys", "create", "a b"), 1, "Error: name: write letters, digits, dots"),
+        (("keys", "create", "x", "--budget-usd", "-1"), 1, "Error: limits.budget_usd: Expected"),
+        (("keys", "create", "x", "--team", "t\udcff"), 1, "no text in UTF-8"),
         (("keys", "create", "x", "--route", "none"), 1, "unknown route"),
         (("keys", "create", "x", "--tag", "a"), 2, "NAME=VALUE"),
         (("keys", "create", "x", "--expires", "soon"), 1, "2027-01-31"),
