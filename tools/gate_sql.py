@@ -36,7 +36,6 @@ ALLOWED: Final[Mapping[tuple[str, str], str]] = {
     ("budgets/escrow_store.py", "_learn"): "`where` of its two callers: one piece, repeated",
     ("budgets/rows.py", "_leases"): "`lock` of its two callers: nothing, or FOR UPDATE",
     ("ledger/write.py", "write"): "tables and columns of module constants, placeholders repeated",
-    ("ledger/reports.py", "usage_report"): "columns of tables of ours; tags by number, as values",
     ("reports/attempts.py", "attempts"): "one of two columns each, by what the store has",
     ("reports/cells.py", "cells_of"): "conditions of its callers, made of column names of ours",
     ("reports/cells.py", "adjustments_of"): "the same",
