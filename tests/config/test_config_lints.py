@@ -257,3 +257,107 @@ def test_a_short_key_can_be_guessed(warned: Warned) -> None:
         ":2: server.keys[0].key: the key of APP_KEY is shorter than 16 characters; make one: "
         "`openssl rand -hex 24`"
     ]
+
+
+MONEY_CASES = [
+    (
+        "a team that no key has, beside keys of the store",
+        "budgets: [{name: b, scope: team, limit_usd: 9}]\n",
+        "budgets[0]: counts nobody: no key of this file has a team; write `team:` on keys",
+    ),
+    (
+        "another team than the keys'",
+        "budgets: [{name: a, scope: everyone, limit_usd: 9}, "
+        "{name: b, scope: key, match: [shop, web], limit_usd: 9}]\n",
+        "budgets[1]: counts nobody: no key of this file has the key `shop` or `web`; create one",
+    ),
+    (
+        "a tenant that no key is of",
+        "rates: [{name: r, scope: user, tenant: acme, requests_per_minute: 9}]\n",
+        "rates[0]: counts nobody: no key of this file is of tenant acme; write `tenant: acme` on a "
+        "key",
+    ),
+    (
+        "a budget that nobody draws on",
+        "budgets: [{name: promo, scope: named, limit_usd: 9}]\n",
+        "budgets[0]: counts nobody: no key of this file draws on it; write `limits: {budgets: "
+        "[promo]}` on a key",
+    ),
+    (
+        "a route that is not there",
+        "budgets: [{name: b, scope: route, match: [best], limit_usd: 9}]\n",
+        "budgets[0].match: counts nobody: no route is called `best`; there are `auto` or `direct`",
+    ),
+    (
+        "nothing cheaper",
+        "budgets: [{name: b, scope: everyone, limit_usd: 9, at_cap: downgrade}]\n"
+        "routes: [{name: auto}, {name: one, deployments: [fast], sensitive_tiers: [workhorse], "
+        "fallback: {enabled: false}}]\n",
+        "budgets[0].at_cap: nothing is cheaper on route one: there it refuses; add a cheaper "
+        "deployment, or write `at_cap: reject`",
+    ),
+    (
+        "a price that nobody knows",
+        "  - {model: openai/gpt-9, price: unknown, output_tokens: 9}\n"
+        "budgets: [{name: b, scope: everyone, limit_usd: 9}]\n",
+        "deployments[4].price: openai/gpt-9 is never asked where b counts: no price is known; "
+        "state it, or `price: free`",
+    ),
+    (
+        "less than any request holds",
+        "budgets: [{name: b, scope: provider, match: [openai], limit_usd: 0.01}]\n",
+        "budgets[0]: $0.0100 is less than any request holds that states no longest answer: "
+        "openai/gpt-4.1 holds $0.0657 for 8,192 tokens; raise it, or write `default_max_tokens` on "
+        "deployments",
+    ),
+    (
+        "answers that are cut",
+        "  - {provider: house, model: other}\n"
+        "budgets: [{name: b, scope: model, match: [other], limit_usd: 9}]\n",
+        "deployments[4]: house/other answers no longer than 4,096 tokens where b counts and the "
+        "request states no more: no longest answer is known; write `output_tokens` or "
+        "`default_max_tokens`",
+    ),
+]
+MONEY_QUIET = QUIET.replace("model: qwen", "model: qwen, output_tokens: 4000").replace(
+    "name: fast", "name: fast, output_tokens: 4000"
+)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"), [case[1:] for case in MONEY_CASES], ids=[case[0] for case in MONEY_CASES]
+)
+def test_what_is_probably_not_meant_of_money_is_said(
+    more: str, message: str, warned: Warned
+) -> None:
+    found = [each.partition(": ")[2] for each in warned(MONEY_QUIET + more)]
+    assert found == [message]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "budgets: [{name: b, scope: everyone, limit_usd: 9, at_cap: downgrade}]\n",
+        "budgets: [{name: b, scope: tag, tag: page, match: [home], limit_usd: 9}]\n",
+        "budgets: [{name: b, scope: run, limit_usd: 9}, {name: c, scope: key, limit_usd: 9}]\n",
+        "budgets: [{name: b, scope: model, match: [gpt-4.1], limit_usd: 9}]\n",
+        "budgets: [{name: b, scope: provider, match: [openai], limit_usd: 0.01, mode: tight}]\n",
+        "budgets: [{name: none, scope: provider, match: [openai], limit_usd: 0}]\n",
+        "rates: [{name: r, scope: user, requests_per_minute: 9, usd_per_minute: 1}]\n",
+    ],
+)
+def test_budgets_that_count_have_no_warnings(more: str, warned: Warned) -> None:
+    assert warned(MONEY_QUIET + more) == []
+
+
+def test_keys_of_the_store_may_have_any_team(warned: Warned) -> None:
+    text = MONEY_QUIET.replace("server: {keys: [{key: 'env:APP_KEY'}]}\n", "")
+    teams = "budgets: [{name: b, scope: team, limit_usd: 9}]\n"
+    assert warned(text + teams) == []
+    found = warned(text.replace("ledger: {path: l.db}\n", "") + teams)
+    assert any("counts nobody: no key has a team" in each for each in found)
+
+
+def test_a_ledger_in_a_database_is_not_lost(warned: Warned) -> None:
+    text = QUIET.replace("path: l.db", "url: 'env:DB'")
+    assert warned(text, DB="postgresql://u:p@db/x") == []

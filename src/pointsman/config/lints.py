@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from pointsman.config.known import Known
+from pointsman.config.lints_money import MONEY_LINTS, counts, is_money, places_of
 from pointsman.config.lints_routes import ROUTE_LINTS, Finding
 from pointsman.config.problems import Problem, dotted
 from pointsman.config.resolve_providers import is_near
@@ -36,6 +37,9 @@ def lint(examined: Examined) -> tuple[Problem, ...]:
             for more, what, remedy in check_route(route):
                 found.append((("routes", place, *more), what, remedy))
     root = examined.root
+    places = places_of(root, examined.settings)
+    for check_money in MONEY_LINTS:
+        found += check_money(examined.settings, places)
     return tuple(
         sorted({Problem(line_of(root, path), dotted(path), *text) for path, *text in found})
     )
@@ -55,7 +59,8 @@ def _unused_deployments(examined: Examined) -> Iterator[Finding]:
 
 def _unknown_prices(examined: Examined) -> Iterator[Finding]:
     for place, deployment in enumerate(examined.settings.deployments):
-        if deployment.price is None:
+        is_refused = any(is_money(b) and counts(b, deployment) for b in examined.settings.budgets)
+        if deployment.price is None and not is_refused:
             what = f"the price of {deployment.name} is unknown: its cost is not counted"
             yield ("deployments", place, "price"), what, "state it as soon as you know it"
 
@@ -99,7 +104,7 @@ def _unsafe_providers(examined: Examined) -> Iterator[Finding]:
 
 
 def _forgotten_ledger(examined: Examined) -> Iterator[Finding]:
-    if examined.settings.ledger.path is None:
+    if not examined.settings.ledger.is_kept:
         what = "the ledger is kept in memory and lost when the server stops"
         yield ("ledger", "path"), what, "write `ledger: {path: pointsman.db}`"
 
