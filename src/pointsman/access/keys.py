@@ -33,7 +33,7 @@ from pointsman.access.records import (
 from pointsman.access.rules import named_budgets
 from pointsman.access.tenants import bound_of
 from pointsman.access.tokens import Minted, digest, mint, new_id
-from pointsman.errors import NotFound
+from pointsman.errors import InvalidRequest, NotFound
 from pointsman.store.database import Database
 
 MOST_LISTED: Final = 500
@@ -65,6 +65,8 @@ def make_key(
             if count >= bound.most_keys:
                 raise Taken(f"tenant {tenant} has {count} keys, which is all it may have")
         now = database.now()
+        if expires_at is not None and expires_at <= now:
+            raise InvalidRequest("expires: is over already; write a later moment", param="expires")
         key = Key(new_id("key"), name, tenant, record, now, who.name, expires_at)
         if not database.run(
             f"INSERT INTO access_key ({_COLUMNS}, change) "  # noqa: S608 - our own columns

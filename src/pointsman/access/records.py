@@ -23,8 +23,9 @@ from pointsman.domain.content import JsonObject
 from pointsman.domain.money import from_usd
 from pointsman.errors import InvalidRequest
 
-Name: TypeAlias = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-"""Of keys and tenants: what stands in no path, query or label for anything else."""
+Name: TypeAlias = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$(?!\n)")]
+"""Of keys and tenants: what stands in no path, query or label for anything else. By itself `$`
+holds before a last line feed too."""
 
 Tags: TypeAlias = Annotated[dict[Word, Word], Meta(max_length=32)]
 Routes: TypeAlias = Annotated[tuple[Word, ...], Meta(max_length=256)]
