@@ -47,6 +47,7 @@ budgets:
 rates: [{name: pace, scope: key, requests_per_minute: 1000}]
 admin: {tokens: [{token: 'env:ADMIN', name: ops, role: owner}]}
 cache: {mode: exact}
+redis: {url: 'env:REDIS'}
 alerts: {sinks: [{name: log, kind: log}]}
 """
 
@@ -55,13 +56,18 @@ def test_what_is_said_of_money_is_explained(tmp_path: Path) -> None:
     file = tmp_path / "pointsman.yaml"
     text = FILE.replace("{path: l.db}", "{url: 'env:LEDGER'}")
     file.write_text(text + MONEY)
-    env = {"ADMIN": "a" * 40, "LEDGER": "postgresql://me:secret-word@db:5433/books?x=1"}
+    env = {
+        "ADMIN": "a" * 40,
+        "LEDGER": "postgresql://me:secret-word@db:5433/books?x=1",
+        "REDIS": "redis://:secret-word@r:6379/0",
+    }
     result = run("check", str(file), **env)
     assert result.exit_code == 0, result.output
     for said in (
         "ledger: postgresql://db:5433/books\n",
         "administered on http://127.0.0.1:4001 by ops (owner)",
         "cache: exact, in memory, for 3600 s",
+        "redis: counts rates, waited for 0.05 s at most",
         "alerts go to log",
     ):
         assert said in result.stdout

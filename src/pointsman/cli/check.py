@@ -143,6 +143,9 @@ def _print_server(description: dict[str, Any], console: Console) -> None:
         _say(console, f"administered on {admin['address']} by {who}")
     if cache["mode"] != "off":
         _say(console, f"cache: {cache['mode']}, in {cache['store']}, for {cache['ttl_s']:g} s")
+    if (redis := description["redis"]) is not None:
+        does = "counts rates" if redis["rates"] else "counts no rates"
+        _say(console, f"redis: {does}, waited for {redis['timeout_s']:g} s at most")
     if sinks:
         _say(console, f"alerts go to {', '.join(sink['name'] for sink in sinks)}")
 
