@@ -239,16 +239,8 @@ def decision_of(body: str) -> dict[str, Any]:
     return decision
 
 
-def _later(row: Stored, column: str, before: Value) -> Any:
-    """The value of a column that files of an older form do not have."""
-    try:
-        return row[column]
-    except (IndexError, KeyError):
-        return before
-
-
 def _usage(row: Stored) -> Usage:
-    body = _later(row, "usage_detail", None)
+    body = row["usage_detail"]
     return Usage(
         row["input"],
         row["output"],
@@ -276,9 +268,9 @@ def attempt_of(row: Stored) -> Attempt:
         ttft_s=row["ttft_s"],
         http_status=row["http_status"],
         detail=row["detail"],
-        hedge=bool(_later(row, "hedge", 0)),
-        id=_later(row, "id", ""),
-        charged_nano=_later(row, "charged_nano", None),
+        hedge=bool(row["hedge"]),
+        id=row["id"],
+        charged_nano=row["charged_nano"],
     )
 
 
@@ -304,6 +296,6 @@ def entry_of(
         ttft_s=row["ttft_s"],
         error_code=row["error_code"],
         tags=tuple(tags),
-        cache=_later(row, "cache", ""),
-        saved_nano=_later(row, "saved_nano", 0),
+        cache=row["cache"],
+        saved_nano=row["saved_nano"],
     )
