@@ -226,3 +226,24 @@ def test_a_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
 def test_without_a_name_the_usual_file_is_read(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(file.parent)
     assert run("check").stdout.startswith("pointsman.yaml is good")
+
+
+def test_what_serve_would_refuse_is_not_called_good(tmp_path: Path) -> None:
+    """Several workers with limits need something that they share."""
+    path = tmp_path / "pointsman.yaml"
+    limits = "budgets: [{name: all, scope: everyone, limit_usd: 1}]\n"
+    text = FILE.replace("server: {", "server: {workers: 2, ") + limits
+    path.write_text(text)
+    assert CliRunner().invoke(main, ["check", str(path)], env=ENV).exit_code == 0
+    path.write_text(text.replace("ledger: {path: l.db}\n", ""))
+    got = CliRunner().invoke(main, ["check", str(path)], env=ENV)
+    assert got.exit_code == 1 and "is good" not in got.output
+    assert "`ledger.path` or `ledger.url`" in got.output
+
+
+def test_two_listeners_have_two_ports(tmp_path: Path) -> None:
+    path = tmp_path / "pointsman.yaml"
+    path.write_text(FILE + "admin: {port: 4000, tokens: [{token: 'env:A', name: o, role: owner}]}")
+    got = CliRunner().invoke(main, ["check", str(path)], env={**ENV, "A": "a" * 32})
+    assert got.exit_code == 1
+    assert "admin.port: 4000 is the port of `server` too; write another" in got.output

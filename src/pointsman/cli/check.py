@@ -66,6 +66,7 @@ def _plain_console() -> Console:
 
 
 def _describe(file: Path | None) -> dict[str, Any]:
+    from pointsman.books import check_shared
     from pointsman.config.describe import describe
     from pointsman.config.known import shipped
     from pointsman.config.lints import Examined
@@ -74,6 +75,8 @@ def _describe(file: Path | None) -> dict[str, Any]:
     if file is None and Path(DEFAULT_FILE).exists():
         file = Path(DEFAULT_FILE)
     loaded: Loaded = read(file, os.environ) if file is not None else _discovered()
+    if loaded.settings.server.workers > 1:
+        check_shared(loaded.settings)
     examined = Examined(loaded.settings, loaded.root, os.environ, shipped())
     return describe(examined, loaded.key_sources)
 

@@ -231,6 +231,9 @@ def resolve_admin(file: ConfigFile, desk: Desk) -> AdminSettings:
         if any(secret.reveal() == desk_key for desk_key in _keys(file, desk)):
             desk.complain((*path, "token"), "the same as an API key", "take another")
         tokens.append(AdminToken(secret, block.name, block.role, block.tenant))
+    if tokens and file.admin.port == file.server.port != 0:
+        what = f"{file.admin.port} is the port of `server` too"
+        desk.complain(("admin", "port"), what, "write another")
     return AdminSettings(file.admin.host, file.admin.port, tuple(tokens))
 
 
