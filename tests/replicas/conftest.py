@@ -13,6 +13,10 @@ from tests.servers.fixtures import ask
 
 from pointsman.testing.servers import PostgresServer, ValkeyServer
 
+pytest.register_assert_rewrite(
+    "tests.replicas.rate_checks"
+)  # so that a failure shows what was told
+
 _numbers = itertools.count(1)
 
 
