@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pointsman.demo.books import Booked, Check, Tried, audit, why_of
+from pointsman.demo.burst import BUDGET, Account, Burst, audit_burst, burst_line
 from pointsman.demo.client import Answered
 from pointsman.demo.prompts import FAKE_KEY, LOCAL_ONLY, Prompt
 from pointsman.domain.usage import Price, Rates, Usage
@@ -195,3 +196,46 @@ def decision(**changes: Any) -> dict[str, Any]:
 )
 def test_a_decision_is_told_in_a_few_words(changes: dict[str, Any], words: str) -> None:
     assert why_of(decision(**changes)) == words
+
+
+SPENT = 2 * PRICE.cost(Usage(10, 5))
+
+
+def burst_checks(**spoilt: Any) -> list[str]:
+    """What does not hold of a burst of three, of which one was refused."""
+    prompt = Prompt("burst", "Hi")
+    answers = [
+        replace(answered(at, prompt), status=status) for at, status in enumerate((200, 200, 402))
+    ]
+    found: dict[str, Any] = {
+        "burst": Burst(answers, [journalled(1), journalled(2)]),
+        "account": Account(SPENT, 0),
+        "ledger": [booked(1, OK), booked(2, OK), replace(booked(3, OK), cost_nano=0, tried=())],
+        "price": PRICE,
+    }
+    return [check.claim for check in audit_burst(**{**found, **spoilt}) if not check.holds]
+
+
+def test_a_burst_that_a_budget_held_under_passes() -> None:
+    assert burst_checks() == []
+    line = burst_line(Burst([], []), Account(SPENT, 0))
+    assert line.endswith("$0.00004 spent, $0.00996 left")
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "claims"),
+    [
+        ({"account": Account(BUDGET.limit + 1, 0)}, ("held under", "agree")),
+        ({"account": Account(SPENT, 1)}, ("held under",)),
+        ({"account": Account(SPENT - 1, 0)}, ("agree",)),
+        ({"burst": Burst([answered(1, Prompt("burst", "Hi"))] * 3, [])}, ("held", "told", "agree")),
+        ({"ledger": [booked(1, OK)]}, ("told", "agree")),
+    ],
+    ids=["overspent", "still held", "uncounted", "nobody refused", "not booked"],
+)
+def test_what_is_wrong_with_a_burst_is_found(
+    spoilt: dict[str, Any], claims: tuple[str, ...]
+) -> None:
+    found = burst_checks(**spoilt)
+    assert len(found) == len(claims)
+    assert all(word in claim for word, claim in zip(claims, found, strict=True))

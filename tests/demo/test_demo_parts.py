@@ -9,15 +9,17 @@ from typing import get_args
 import pytest
 
 from pointsman.config.load import load
+from pointsman.demo.burst import BUDGET
 from pointsman.demo.client import body_of, read_event, read_whole
 from pointsman.demo.prompts import ALL, FAKE_KEY, Prompt
 from pointsman.demo.run import list_prices
 from pointsman.demo.show import BREAKERS
-from pointsman.demo.world import FRONTIER, LOCAL, SIMULATED, WORKHORSE, clean
+from pointsman.demo.world import BURST, FRONTIER, LOCAL, SIMULATED, WORKHORSE, clean
 from pointsman.pipeline.breaker import State
 
 ENV = {
     "POINTSMAN_DEMO_KEY": "sk-demo",
+    "POINTSMAN_DEMO_BURST_KEY": "sk-demo-burst",
     "POINTSMAN_DEMO_PROVIDER_KEY": "sk-simulated",
     "POINTSMAN_DEMO_LOCAL_URL": "http://127.0.0.1:1/v1",
     "POINTSMAN_DEMO_WORKHORSE_URL": "http://127.0.0.1:2/v1",
@@ -48,6 +50,13 @@ def test_the_configuration_bears_todays_list_prices() -> None:
     assert [deployments[name].tier for name in (LOCAL, WORKHORSE, FRONTIER)] == [
         *("local", "workhorse", "frontier")
     ]
+
+
+def test_the_budget_of_the_burst_is_as_the_configuration_has_it() -> None:
+    path = files("pointsman.demo").joinpath("pointsman.yaml")
+    settings = load(path, ENV)  # type: ignore[arg-type]
+    assert settings.budgets == (BUDGET,)
+    assert [key.caller.key for key in settings.server.keys] == ["demo", BURST]
 
 
 def test_an_earlier_runs_ledger_is_removed(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -35,6 +35,8 @@ def test_the_demo_verifies_what_it_shows(tmp_path: Path) -> None:
     assert finished.returncode == 0, finished.stdout[-4000:] + finished.stderr[-2000:]
     assert lines[-1].startswith("demo: ok, 40 requests, ")
     assert len(read_ledger(tmp_path / "ledger.db")) == 40
+    told = [line for line in lines if line.startswith("budget     40 requests at once against ")]
+    assert len(told) == 1
     usage = subprocess.run(
         [sys.executable, "-m", "pointsman", "usage", "--ledger", str(tmp_path / "ledger.db")],
         capture_output=True,

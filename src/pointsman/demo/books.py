@@ -65,10 +65,11 @@ class Check:
     found: str
 
 
-def read_ledger(path: Path) -> list[Booked]:
-    """Read the ledger's file, oldest entry first."""
+def read_ledger(path: Path, key: str = "demo") -> list[Booked]:
+    """Read a key's entries of the ledger's file, oldest first."""
     with reading(path, SystemClock()) as ledger:
-        return [_booked(each) for each in every_entry(ledger.database)]
+        found = every_entry(ledger.database)
+        return [_booked(each) for each in found if each.entry.caller.key == key]
 
 
 def _booked(recorded: Recorded) -> Booked:

@@ -93,11 +93,13 @@ def report(
     ledger: Sequence[Booked],
     checks: Sequence[Check],
     path: Path,
+    budget: str,
 ) -> None:
+    """Print all of it; `budget` is the line that tells of the burst."""
     console.print()
     console.print(request_table(answers, ledger, console.width))
     console.print()
-    for line in totals(ledger):
+    for line in (*totals(ledger), budget):
         console.print(line, highlight=False, markup=False)
     console.print(f"ledger     {path}", highlight=False, markup=False, soft_wrap=True)
     console.print(

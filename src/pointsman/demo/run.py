@@ -9,11 +9,19 @@ from pathlib import Path
 from rich.console import Console
 
 from pointsman.demo.books import audit, read_ledger
+from pointsman.demo.burst import (
+    AT_ONCE,
+    audit_burst,
+    burst_line,
+    play_burst,
+    read_account,
+    read_burst,
+)
 from pointsman.demo.prompts import ALL, FAKE_KEY
 from pointsman.demo.report import last_line, report
 from pointsman.demo.show import Scene, make_show
 from pointsman.demo.story import play
-from pointsman.demo.world import SIMULATED, world
+from pointsman.demo.world import FRONTIER, SIMULATED, world
 from pointsman.domain.usage import Price
 from pointsman.providers.prices import facts_of, table_version
 from pointsman.testing.child import ChildFailed
@@ -38,13 +46,18 @@ async def run_demo(folder: Path, console: Console) -> int:
             for name, provider in here.providers.items():
                 await provider.journal.settled()
                 journals[name] = provider.journal.calls
+            console.print(f"--- burst: {AT_ONCE} requests at once, and a cent for all of them")
+            burst = await play_burst(here)
     except (ChildFailed, LocalModelMissing) as error:
         console.print(f"demo: failed, {error}", highlight=False, markup=False, soft_wrap=True)
         return 1
     # The gateway has ended: its ledger is complete.
     ledger = read_ledger(ledger_path)
-    checks = audit(answers, ledger, journals, list_prices(), FAKE_KEY)
-    report(console, answers, ledger, checks, ledger_path)
+    prices = list_prices()
+    checks = audit(answers, ledger, journals, prices, FAKE_KEY)
+    account = read_account(ledger_path)
+    checks += audit_burst(burst, account, read_burst(ledger_path), prices[FRONTIER])
+    report(console, answers, ledger, checks, ledger_path, burst_line(burst, account))
     console.print()
     verdict = last_line(answers, ledger, checks, time.monotonic() - began)
     console.print(verdict, highlight=False, markup=False, soft_wrap=True)

@@ -30,6 +30,9 @@ FRONTIER = "simulated/claude-opus-5-5"
 LOCAL = "local/smollm2"
 """The deployments' names in pointsman.yaml."""
 
+BURST = "burst"
+"""The name of the second key there, and of its budget."""
+
 SIMULATED = {
     WORKHORSE: ("openai", "gpt-6.1-terra"),
     FRONTIER: ("anthropic", "claude-opus-5-5"),
@@ -47,6 +50,7 @@ class World:
     folder: Path
     gateway_url: str
     key: str
+    burst_key: str
     providers: Mapping[str, FaultProvider]
     session: aiohttp.ClientSession
 
@@ -84,7 +88,7 @@ async def world(
             say(
                 f"{tier}  {name}: simulated, canned answers, list price, {providers[name].base_url}"
             )
-        key = f"sk-demo-{secrets.token_hex(12)}"
+        key, burst_key = (f"sk-demo-{secrets.token_hex(12)}" for _ in range(2))
         port = port or free_port()
         gateway = Child(
             "gateway",
@@ -98,6 +102,7 @@ async def world(
             env={
                 **os.environ,
                 "POINTSMAN_DEMO_KEY": key,
+                "POINTSMAN_DEMO_BURST_KEY": burst_key,
                 "POINTSMAN_DEMO_PROVIDER_KEY": f"sk-simulated-{secrets.token_hex(8)}",
                 "POINTSMAN_DEMO_LOCAL_URL": model.base_url,
                 "POINTSMAN_DEMO_WORKHORSE_URL": providers[WORKHORSE].base_url,
@@ -110,7 +115,7 @@ async def world(
         url = f"http://127.0.0.1:{port}"
         await ready(session, f"{url}/readyz", gateway)
         say(f"gateway    {url}/v1 for OpenAI's clients, {url} for Anthropic's")
-        yield World(folder, url, key, providers, session)
+        yield World(folder, url, key, burst_key, providers, session)
 
 
 def clean(folder: Path) -> Path:
