@@ -8,7 +8,7 @@ from tests.alerts.conftest import BUDGET, NOW, USD, stands
 from pointsman.alerts.accounts import Stands
 from pointsman.alerts.alert import Alert
 from pointsman.alerts.pace import Pace
-from pointsman.alerts.thresholds import amount_at, next_amount, reached, tenant_of
+from pointsman.alerts.thresholds import amount_at, reached, tenant_of
 from pointsman.domain.budgets import Budget, Scope
 from pointsman.domain.windows import Window
 
@@ -77,8 +77,6 @@ def test_thresholds_are_exact_and_never_early() -> None:
     assert amount_at(0.8, 1_000) == 800
     assert amount_at(0.1, 3) == 1
     assert amount_at(0.8, 2**60 + 1) == (2**60 + 1) * 4 // 5 + 1
-    assert next_amount(BUDGET, 100 * USD, 50 * USD) == 80 * USD
-    assert next_amount(BUDGET, 100 * USD, 100 * USD) is None
 
 
 @pytest.mark.parametrize(

@@ -81,12 +81,6 @@ def _alert(
     )
 
 
-def next_amount(budget: Budget, limit: int, spent: int) -> int | None:
-    """What has to be spent for the next threshold; None: there is none above `spent`."""
-    above = (amount_at(at, limit) for at in budget.alert_at)
-    return min((amount for amount in above if amount > spent), default=None)
-
-
 def amount_at(threshold: float, limit: int) -> int:
     """The least whole amount that is `threshold` of the limit, exactly: 0.8 is eight tenths."""
     share = Fraction(str(threshold)) * limit

@@ -188,8 +188,3 @@ class Desk:
         """Wait until no clerk is under way."""
         while self._errands:
             await asyncio.wait(set(self._errands))
-
-
-def trouble_of(clerks: Iterable[Clerk]) -> StorageError | None:
-    """What last kept a clerk from its errand."""
-    return next((clerk.trouble for clerk in clerks if clerk.trouble is not None), None)

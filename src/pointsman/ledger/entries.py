@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -93,9 +92,3 @@ class LedgerStore(Protocol):
     def close(self) -> None:
         """Flush and let go."""
         ...
-
-
-class EntrySink(Protocol):
-    """What a store must be able to do with a batch."""
-
-    def write(self, entries: Sequence[LedgerEntry]) -> None: ...

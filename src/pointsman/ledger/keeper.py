@@ -238,11 +238,6 @@ class KeptLedger:
         """Entries and charges that wait in memory for the store."""
         return len(self._queue)
 
-    @property
-    def is_stalled(self) -> bool:
-        """Whether the store does not take anything just now."""
-        return self._stalled_at is not None
-
     # On any other thread.
 
     def flush(self) -> None:

@@ -122,10 +122,6 @@ class Outage:
         self.probe = None
         self.reason = ""
 
-    def is_waiting(self, now: float) -> bool:
-        """Not even a probe may pass."""
-        return self.is_on and now < self.until
-
     def is_lost(self, now: float) -> bool:
         """Has the probe shown nothing for too long?"""
         return self.probe is not None and now >= self.probe.due

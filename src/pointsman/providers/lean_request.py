@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from pointsman.providers.transport import Endpoint, HttpRequest, TransportError
+from pointsman.providers.transport import HttpRequest, TransportError
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
@@ -163,8 +163,3 @@ class Heads:
             if name.lower() != "accept-encoding"
         ]
         return ("\r\n".join(lines) + "\r\n").encode("latin-1")
-
-
-def endpoint_label(endpoint: Endpoint) -> str:
-    """Name an endpoint in a message, without anything that may be a secret."""
-    return endpoint.base_url.split("?")[0].split("@")[-1]
