@@ -300,6 +300,33 @@ async def test_streams_that_are_left_anywhere_are_charged_what_their_provider_bi
         assert len(kept) == len(left) if keeps else len(kept) < len(left) / 4
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_stream_that_is_left_before_its_content_is_charged_for_its_input(
+    stream: bool,
+) -> None:
+    """And for what may have been on its way; of a whole answer nobody knows how far it was."""
+
+    def change(config: dict[str, Any]) -> None:
+        config["budgets"] = [everyone(10)]
+        config["providers"]["oa"] |= {"like": "openai"}
+        config["deployments"][0] |= {"model": "gpt-4o-mini", "output_tokens": 4_000}
+        del config["deployments"][0]["capabilities"]
+
+    async with open_house(change) as house:
+        house.openai.script((Answer("word " * 40), Slow(first_token_s=0.3)))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await house.chat("hi", model="solo", stream=stream, max_tokens=3_000)
+        ((attempt,),) = [entry.attempts for entry in await house.told()]
+        await journalled(house, 1)
+        assert attempt.outcome == "abandoned" and attempt.charged_nano is not None
+        on_its_way, whole = 256 * 2_000, 3_000 * 2_000  # nano-USD
+        assert billed(house) <= attempt.charged_nano
+        low, high = (on_its_way, whole) if stream else (whole, 2 * whole)
+        assert low < attempt.charged_nano < high
+
+
 async def test_a_tight_budget_holds_what_is_expected_and_shows_what_it_was_short_by() -> None:
     async with opened(everyone(0.0009, mode="tight")) as house:
         house.openai.script(Answer("word " * 800))
