@@ -43,7 +43,7 @@ def test_the_server_ends_with_its_parent(local_model: LocalModel) -> None:
         process = child._process
         assert process is not None and process.stdin is not None
         process.stdin.close()
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
 
 
 def test_missing_wheels_are_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import gc
 import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from msgspec.structs import replace
@@ -51,8 +52,10 @@ pytestmark = [
 
 
 @pytest.fixture(autouse=True)
-def quiet(caplog: pytest.LogCaptureFixture) -> None:
+def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     caplog.set_level(logging.CRITICAL, "pointsman")
+    yield
+    gc.collect()  # What was left behind is found here, not in the middle of another test.
 
 
 def test_no_order_of_events_breaks_a_law_and_all_kinds_of_events_are_met() -> None:
