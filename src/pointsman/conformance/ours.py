@@ -95,11 +95,11 @@ def _settled(case: Case, stream: Tap | Decoder) -> Usage:
     return filled(stream.usage, _estimate(case, stream.content_bytes), is_final=stream.ended)
 
 
-def answer(provider: Provider, case: Case, usage: Usage) -> dict[str, object]:
+def answer(price: Price, usage: Usage) -> dict[str, object]:
     """What is compared: the usage's fields, and its cost."""
     told: dict[str, object] = {
         name: getattr(usage, name) for name in usage.__struct_fields__ if name != "flags"
     }
     told["flags"] = list(usage.flags)
-    told["cost_nano"] = price_of(case.price).cost(usage)
+    told["cost_nano"] = price.cost(usage)
     return told

@@ -52,9 +52,11 @@ class Ours:
         self._borders = borders
 
     def answers(self, provider: Provider, case: Case) -> Iterator[tuple[str, dict[str, object]]]:
+        price = ours.price_of(case.price)
+
         def told(form: str, pair: tuple[Usage, Usage]) -> Iterator[tuple[str, dict[str, object]]]:
             for way, usage in zip(("passed", "read"), pair, strict=True):
-                yield f"{form}, {way}", ours.answer(provider, case, usage)
+                yield f"{form}, {way}", ours.answer(price, usage)
 
         if case.whole is not None:
             yield from told("whole", ours.whole(provider, case))
@@ -80,9 +82,9 @@ def _judge(case: Case, answers: Iterator[tuple[str, dict[str, object]]]) -> Resu
     forms: list[str] = []
     differences: list[Difference] = []
     untold: set[str] = set()
+    right = {name: case.expected(name) for name in FIELDS} | {"cost_nano": case.cost_nano}
     for form, told in answers:
         forms.append(form)
-        right = {name: case.expected(name) for name in FIELDS} | {"cost_nano": case.cost_nano}
         for name, value in right.items():
             if name not in told:
                 untold.add(name)
