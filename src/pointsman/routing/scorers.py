@@ -22,7 +22,7 @@ COST_FLOOR: Final = 10_000
 a free model does not stretch the scale until all others look alike."""
 SECONDS_FLOOR: Final = 0.01
 TINY_WEIGHT: Final = 1e-6
-"""Stands for a weight of 0: such a deployment is only ever the last choice."""
+"""Stands for a weight of 0, and for one below it: only ever the last choice, and no infinite load."""
 SPAN: Final = log(2)
 """Costs or times within a factor of two share the scale; wider ones are stretched over it."""
 QUALITY_SPAN: Final = 0.2
@@ -88,7 +88,7 @@ def load(features: RequestFeatures, lineup: Lineup, ranks: Ranks) -> list[float]
     """Prefer the idle: least load / own load * headroom, load = (in flight + waiting + 1) / weight.
     After Finagle's least-loaded balancer; headroom is the share of its limits still free."""
     loads = [
-        (state.in_flight + state.waiting + 1) / (deployment.weight or TINY_WEIGHT)
+        (state.in_flight + state.waiting + 1) / max(deployment.weight, TINY_WEIGHT)
         for state, deployment in zip(lineup.states, lineup.deployments, strict=False)
     ]
     return _least_first(loads, lineup.states)
@@ -103,7 +103,7 @@ def balance(features: RequestFeatures, lineup: Lineup, ranks: Ranks) -> list[flo
     work = [
         (seconds + state.penalty_s + SECONDS_FLOOR)
         * (state.in_flight + state.waiting + 1)
-        / (deployment.weight or TINY_WEIGHT)
+        / max(deployment.weight, TINY_WEIGHT)
         for seconds, state, deployment in zip(
             lineup.seconds, lineup.states, lineup.deployments, strict=False
         )
