@@ -22,7 +22,7 @@ COST_FLOOR: Final = 10_000
 a free model does not stretch the scale until all others look alike."""
 SECONDS_FLOOR: Final = 0.01
 TINY_WEIGHT: Final = 1e-6
-"""Stands for a weight of 0, and for one below it: only ever the last choice, and no infinite load."""
+"""Stands for a weight of 0, or of less than this: only the last choice, and no infinite load."""
 SPAN: Final = log(2)
 """Costs or times within a factor of two share the scale; wider ones are stretched over it."""
 QUALITY_SPAN: Final = 0.2
